@@ -1,0 +1,1 @@
+"""WHEN and IN WHAT ORDER. The only importer of prefect."""

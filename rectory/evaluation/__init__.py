@@ -1,0 +1,1 @@
+"""Holdout scoring, slices and paired comparison."""

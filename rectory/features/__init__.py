@@ -1,0 +1,1 @@
+"""From split tables to coded interactions and sparse feature blocks."""

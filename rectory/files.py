@@ -1,0 +1,173 @@
+"""Reading and writing so that a killed process leaves nothing half-written, and equal content gives equal bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rectory.errors import BusyError, DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from scipy.sparse import csr_array
+
+    from rectory.arrays import Array
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a scratch name beside `path`; move it into place when the block ends well, remove it when not.
+
+    The block makes a file or a folder at the scratch name. A folder cannot be replaced in one system call, so the old
+    one is first renamed away: the moment without it is two renames long and `path` is never half of anything.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.part"
+    try:
+        yield scratch
+        if path.is_dir() and not path.is_symlink():
+            old = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.old"
+            os.replace(path, old)
+            os.replace(scratch, path)
+            shutil.rmtree(old)
+        else:
+            os.replace(scratch, path)
+    finally:
+        if scratch.is_dir():
+            shutil.rmtree(scratch, ignore_errors=True)
+        else:
+            scratch.unlink(missing_ok=True)
+
+
+@contextmanager
+def exclusive(lock: Path, what: str, timeout_seconds: float = 600) -> Iterator[None]:
+    """Hold `lock` for the block; the operating system frees it if the process dies.
+
+    Raises:
+        BusyError: somebody else held it for `timeout_seconds`.
+    """
+    from filelock import FileLock, Timeout
+
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    held = FileLock(lock)
+    try:
+        held.acquire(timeout=timeout_seconds)
+    except Timeout:
+        raise BusyError(
+            f"{what}: another process has held {lock} for {timeout_seconds:.0f} s. Wait for it to end, or stop it."
+        ) from None
+    try:
+        yield
+    finally:
+        held.release()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Atomically write `value`, keys sorted, floats as they are."""
+    with replacing(path) as scratch:
+        scratch.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        DataError: the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing: run the step that writes it first (see dvc.yaml).") from None
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path} is not JSON ({error}). Delete it and run the step that writes it again.") from error
+
+
+def write_parquet(frame: pd.DataFrame, path: Path) -> None:
+    """Atomically write `frame` as zstd parquet, without its index."""
+    with replacing(path) as scratch:
+        frame.to_parquet(scratch, index=False, compression="zstd", engine="pyarrow")
+
+
+def read_parquet(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
+    """Read a parquet file.
+
+    Raises:
+        DataError: the file is missing, truncated or has not the columns.
+    """
+    import pandas as pd
+    import pyarrow as pa
+
+    try:
+        return pd.read_parquet(path, columns=columns, engine="pyarrow")
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing: run the step that writes it first (see dvc.yaml).") from None
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path} cannot be read as parquet ({error}). Write it again.") from error
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
+    """Atomically write arrays to one npz; equal arrays give equal bytes (numpy stamps 1980 on each member)."""
+    import numpy as np
+
+    with replacing(path) as scratch, scratch.open("wb") as handle:
+        np.savez(handle, **{name: arrays[name] for name in sorted(arrays)})
+
+
+def read_arrays(path: Path) -> dict[str, Array]:
+    """Read an npz; object arrays are refused, so nothing is ever unpickled."""
+    import numpy as np
+
+    with np.load(path, allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
+
+
+def write_sparse(path: Path, matrix: csr_array) -> None:
+    """Atomically write a csr array."""
+    import numpy as np
+
+    write_arrays(
+        path,
+        {
+            "data": matrix.data,
+            "indices": matrix.indices,
+            "indptr": matrix.indptr,
+            "shape": np.asarray(matrix.shape, dtype=np.int64),
+        },
+    )
+
+
+def read_sparse(path: Path) -> csr_array:
+    """Read what `write_sparse` wrote."""
+    from scipy.sparse import csr_array
+
+    part = read_arrays(path)
+    rows, columns = (int(size) for size in part["shape"])
+    return csr_array((part["data"], part["indices"], part["indptr"]), shape=(rows, columns))
+
+
+def sha256_file(path: Path) -> str:
+    """Hex digest of one file, read in 1 MiB pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as handle:
+        while piece := handle.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def sha256_json(value: Any) -> str:
+    """Hex digest of a JSON-able value, independent of the order of keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def tree_digests(folder: Path) -> dict[str, str]:
+    """Relative posix path -> sha256 of every file below `folder`, sorted."""
+    return {
+        path.relative_to(folder).as_posix(): sha256_file(path) for path in sorted(folder.rglob("*")) if path.is_file()
+    }

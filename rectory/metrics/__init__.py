@@ -1,0 +1,1 @@
+"""Ranking metrics as pure functions on arrays; models use them for early stopping too."""

@@ -1,0 +1,109 @@
+"""What every model can do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, Self, runtime_checkable
+
+from scipy.sparse import csr_array
+
+from rectory.arrays import Float32Array, Int32Array
+from rectory.features.training_set import TrainingSet
+
+NO_ITEM = -1
+"""Fills up a list that has fewer than k items."""
+
+
+@dataclass(frozen=True)
+class TopK:
+    """Ranked lists.
+
+    items: (n, k) int32 codes, best first; NO_ITEM after the last.
+    scores: (n, k) float32, falling along each row; -inf where items is NO_ITEM. Comparable within a row only.
+    """
+
+    items: Int32Array
+    scores: Float32Array
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One part of a score in words. The contributions of all reasons add up to the score."""
+
+    text: str
+    contribution: float
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """What a fit found on the validation window; it decides who challenges, the test window decides who wins.
+
+    metric: name of the validation score, "ndcg@10".
+    score: validation score of the fit before the validation window.
+    chosen: values that validation chose, e.g. {"half_life_days": 14.0, "epochs": 9}.
+    curve: one dict for each try, e.g. {"half_life_days": 14.0, "epoch": 3, "score": 0.12}: the learning curve.
+    """
+
+    metric: str
+    score: float
+    chosen: dict[str, Any]
+    curve: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Recommender(Protocol):
+    """A model over user and item codes of one TrainingSet. The constructor takes (params, seed, validation_users)."""
+
+    def fit(self, train: TrainingSet) -> Self:
+        """Choose what is to be chosen on the validation window, then fit on all of `train`. Sets `report`.
+
+        Same training set, params and seed: same state, bit for bit.
+        """
+        ...
+
+    @property
+    def report(self) -> FitReport:
+        """Of the last `fit`; not saved with the model."""
+        ...
+
+    def recommend(
+        self,
+        users: Int32Array,
+        k: int,
+        *,
+        exclude: csr_array | None = None,
+        items: Int32Array | None = None,
+    ) -> TopK:
+        """Rank items for users.
+
+        Args:
+            users: (n,) codes; -1 is a user of whom nothing is known.
+            k: length of the lists, >= 1; longer than the catalogue is allowed.
+            exclude: (n, n_items), row i belongs to users[i]; stored entries (whatever their value) are not recommended.
+            items: distinct codes that may be recommended; None: all.
+        Returns:
+            TopK of shape (n, k). Equal scores: smaller item code first.
+        """
+        ...
+
+    def similar(self, items: Int32Array, k: int) -> TopK:
+        """Items most like each of `items` (n,), without itself. A model that knows no likeness gives popular items."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write npz, parquet and json into the existing, empty `folder`. Never pickle."""
+        ...
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote; answers are equal to the saved model's."""
+        ...
+
+
+@runtime_checkable
+class SupportsExplain(Protocol):
+    """Can say why."""
+
+    def explain(self, user: int, item: int) -> list[Reason]:
+        """Reasons, largest contribution first, that add up to the score of `item` for `user` (code or -1)."""
+        ...

@@ -1,0 +1,1 @@
+"""Drift of inputs and of what is recommended. The sole importer of evidently."""

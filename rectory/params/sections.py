@@ -1,0 +1,193 @@
+"""The sections of params.yaml, one for each step. docs/params.md is generated from these classes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from rectory.params.base import Section
+from rectory.params.candidates import CandidateParams
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class FetchParams(Section):
+    """Step fetch: read the source that the card names."""
+
+    max_memory_share: Annotated[float, Field(gt=0, le=1)] = 0.8
+    """Refuse a source whose estimated size in memory is above this share of the memory that is free."""
+
+
+class ValidateParams(Section):
+    """Step validate: canonical tables, quarantine, checks on the whole table."""
+
+    max_bad_share: Share = 0.2
+    """Stop the run when more than this share of the rows is bad."""
+    min_interactions: Annotated[int, Field(ge=1)] = 100
+    """Stop when fewer rows are left."""
+    min_users: Annotated[int, Field(ge=1)] = 5
+    """Stop when fewer users are left."""
+    min_items: Annotated[int, Field(ge=1)] = 5
+    """Stop when fewer items are left."""
+    duplicates: Literal["quarantine", "keep"] = "quarantine"
+    """Rows equal in every column: a double export (quarantine) or genuine repeats (keep)."""
+    max_future_seconds: Annotated[int, Field(ge=0)] = 300
+    """How far ahead of this machine's clock a row may be."""
+    max_unknown_item_share: Share = 0.5
+    """Warn when more than this share of the rows names an item without a row in the item table."""
+    max_volume_change: Annotated[float, Field(gt=0)] = 0.5
+    """Warn when the rows per day of the newest window differ from the previous snapshot's by more than this share."""
+    max_age_days: Annotated[float, Field(gt=0)] = 7.0
+    """Warn when the newest row is older than this; historic data sets are spared."""
+    max_event_mix_change: Share = 0.2
+    """Warn when an event's share differs from the previous snapshot's by more than this."""
+
+
+class SplitParams(Section):
+    """Step split: global windows in time, train < valid < test."""
+
+    test_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
+    """Newest share of the interactions that is the test window, cut at a moment in time."""
+    valid_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
+    """Share of the rest that is the validation window."""
+    test_days: Annotated[float, Field(gt=0)] | None = None
+    """Length of the test window in days; replaces test_share."""
+    valid_days: Annotated[float, Field(gt=0)] | None = None
+    """Length of the validation window in days; replaces valid_share."""
+    history_days: Annotated[float, Field(gt=0)] | None = None
+    """Use only this many days before the test window; null uses all."""
+
+
+class FeaturesParams(Section):
+    """Step features: id maps and sparse feature blocks."""
+
+    min_value_count: Annotated[int, Field(ge=1)] = 5
+    """Feature values that fewer users or items have are left out."""
+    max_values: Annotated[int, Field(ge=1)] = 2000
+    """Most frequent values that are kept for each feature."""
+    numeric_bins: Annotated[int, Field(ge=2, le=100)] = 10
+    """Quantile bins of a numeric feature."""
+
+
+class TrainParams(Section):
+    """Step train: the candidates."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 42
+    """Seed of every random choice in training."""
+    workers: Annotated[int, Field(ge=0, le=256)] = 0
+    """Candidates trained at the same time; 0 is one for each core. Each fit has one thread."""
+    validation_users: Annotated[int, Field(ge=100)] = 5000
+    """Validation users that scores for early stopping and tuning are computed on (sampled above it)."""
+    candidates: dict[str, CandidateParams]
+    """Name -> candidate. Several of one kind are allowed."""
+
+    @model_validator(mode="after")
+    def _candidates_have_names(self) -> TrainParams:
+        from rectory.workspace import safe_name
+
+        if not self.candidates:
+            raise ValueError("train.candidates is empty: name at least one candidate")
+        for name in self.candidates:
+            safe_name(name, "candidate")
+        return self
+
+
+class EvaluateParams(Section):
+    """Step evaluate: the test window, touched once."""
+
+    k: Annotated[tuple[Annotated[int, Field(ge=1, le=1000)], ...], Field(min_length=1)] = (10, 20)
+    """List lengths to report; the first is the one that the gate looks at."""
+    bootstrap_samples: Annotated[int, Field(ge=100, le=100_000)] = 1000
+    """Resamples behind each 95% interval."""
+    min_slice_users: Annotated[int, Field(ge=1)] = 20
+    """Slices with fewer users are not reported: their intervals say nothing."""
+    head_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Most popular share of the items that are called head; the rest is tail."""
+
+
+class GateParams(Section):
+    """Step promote: what a challenger must show."""
+
+    metric: str = "ndcg@10"
+    """Metric that is compared, at the first evaluate.k."""
+    min_gain: float = 0.0
+    """Relative gain over the champion that the interval's lower bound must reach."""
+    beat_baselines: bool = True
+    """The interval of the gain over each baseline must lie above zero."""
+    max_slice_loss: Share | None = 0.1
+    """A slice's gain interval may not lie wholly below minus this share; null switches the rule off."""
+    min_coverage_ratio: Share | None = 0.5
+    """Catalogue coverage must be at least this share of the champion's; null switches the rule off."""
+    max_popularity_share_ratio: Annotated[float, Field(ge=1)] | None = 2.0
+    """Popularity share may be at most this many times the champion's; null switches the rule off."""
+    max_milliseconds_per_user: Annotated[float, Field(gt=0)] | None = 50.0
+    """Batch scoring time for each user; null switches the rule off."""
+    max_model_mb: Annotated[float, Field(gt=0)] | None = 4096.0
+    """Size of the model's files; null switches the rule off."""
+
+
+class ScoreParams(Section):
+    """Step score: lists for every user."""
+
+    k: Annotated[int, Field(ge=1, le=1000)] = 20
+    """Items for each user."""
+    jsonl: bool = True
+    """Write JSON lines beside the parquet."""
+
+
+class DriftParams(Section):
+    """Step drift: what changed since the champion was trained."""
+
+    window_days: Annotated[float, Field(gt=0)] | None = None
+    """Length of the newest window; null takes the test window's length."""
+    sample_rows: Annotated[int, Field(ge=1000)] = 50_000
+    """Rows that each side is sampled down to."""
+    calibration_windows: Annotated[int, Field(ge=3, le=200)] = 12
+    """Past windows that thresholds are learned from."""
+    max_false_alarm_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    """Share of quiet windows that may raise an alarm."""
+
+
+class ReportParams(Section):
+    """Step report: the page."""
+
+    sample_users: Annotated[int, Field(ge=0, le=100)] = 5
+    """Users whose lists are shown with titles and reasons."""
+
+
+class Params(Section):
+    """All of params.yaml."""
+
+    dataset: str
+    """Name of the card in datasets/, without .yaml."""
+    as_of: datetime | None = None
+    """Nothing after this moment is read by anything. null: now; for a historic data set the end of its log."""
+    fetch: FetchParams = FetchParams()
+    validation: ValidateParams = Field(default=ValidateParams(), alias="validate")
+    split: SplitParams = SplitParams()
+    features: FeaturesParams = FeaturesParams()
+    train: TrainParams
+    evaluate: EvaluateParams = EvaluateParams()
+    gate: GateParams = GateParams()
+    score: ScoreParams = ScoreParams()
+    drift: DriftParams = DriftParams()
+    report: ReportParams = ReportParams()
+
+    @field_validator("as_of")
+    @classmethod
+    def _in_utc(cls, value: datetime | None) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+    @model_validator(mode="after")
+    def _gate_metric_is_reported(self) -> Params:
+        name, _, k = self.gate.metric.partition("@")
+        if not name or not k.isdigit() or int(k) not in self.evaluate.k:
+            raise ValueError(
+                f"gate.metric is {self.gate.metric!r}, which evaluate.k {list(self.evaluate.k)} does not report; "
+                f"for example ndcg@{self.evaluate.k[0]}"
+            )
+        return self

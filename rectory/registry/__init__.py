@@ -1,0 +1,1 @@
+"""Lineage, the promotion gate and the model store. The sole importer of mlflow."""

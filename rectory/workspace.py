@@ -1,0 +1,192 @@
+"""The only place that knows file names.
+
+project/                      datasets/, params.yaml and the state that outlives a run
+  .rectory/                   model store, data versions, download cache, audit log, locks
+  runs/<run id>/              one flow run's workspace
+  reports/<run id>/ latest    the pages that people read
+root/                         "." under `dvc repro`, runs/<run id> under a flow
+  data/  models/  metrics/  evaluation/  plots/  scores/  drift/  registry/  timings/
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from rectory.errors import UsageError
+
+_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+
+
+def safe_name(name: str, what: str) -> str:
+    """Return `name` if it can be a file name, else raise: no name from outside ever reaches a path unchecked."""
+    if not _SAFE_NAME.fullmatch(name) or ".." in name:
+        raise UsageError(
+            f"{what} {name!r} cannot be used as a file name: use letters, digits, '_', '-' and '.', "
+            "starting with a letter or digit, at most 100 characters."
+        )
+    return name
+
+
+class Workspace:
+    """Paths of one run.
+
+    Args:
+        root: folder of this run's files.
+        project: folder with params.yaml, datasets/ and the state that outlives a run; default: the working folder.
+    """
+
+    def __init__(self, root: Path | str = ".", project: Path | str = ".") -> None:
+        self.root = Path(root)
+        self.project = Path(project)
+
+    # Project: what outlives a run.
+    @property
+    def state(self) -> Path:
+        return self.project / ".rectory"
+
+    @property
+    def downloads(self) -> Path:
+        """Pinned packages, by sha256."""
+        return self.state / "downloads"
+
+    @property
+    def model_store(self) -> Path:
+        """SQLite file of MLflow when MLFLOW_TRACKING_URI names no other."""
+        return self.state / "mlflow.db"
+
+    @property
+    def model_artifacts(self) -> Path:
+        return self.state / "mlartifacts"
+
+    @property
+    def data_versions(self) -> Path:
+        """The scm-less DVC repository that holds one pointer per validated snapshot."""
+        return self.state / "data"
+
+    @property
+    def audit_log(self) -> Path:
+        """One JSON line per decision, appended."""
+        return self.state / "audit.jsonl"
+
+    @property
+    def drift_history(self) -> Path:
+        """One JSON line per drift check, appended."""
+        return self.state / "drift.jsonl"
+
+    def lock(self, what: str) -> Path:
+        return self.state / "locks" / f"{safe_name(what, 'lock')}.lock"
+
+    @property
+    def params_file(self) -> Path:
+        return self.project / "params.yaml"
+
+    @property
+    def lock_file(self) -> Path:
+        """Hashed requirements that every run is made with; part of the lineage key."""
+        return self.project / "requirements.lock"
+
+    def card(self, dataset: str) -> Path:
+        return self.project / "datasets" / f"{safe_name(dataset, 'data set')}.yaml"
+
+    @property
+    def reports(self) -> Path:
+        return self.project / "reports"
+
+    # Run: data.
+    @property
+    def raw(self) -> Path:
+        """interactions.parquet, items.parquet, users.parquet as read, columns unmapped; source.json beside them."""
+        return self.root / "data" / "raw"
+
+    @property
+    def tables(self) -> Path:
+        """Canonical, validated interactions.parquet, items.parquet, users.parquet: what DVC versions."""
+        return self.root / "data" / "tables"
+
+    @property
+    def quarantine(self) -> Path:
+        return self.root / "data" / "quarantine.parquet"
+
+    @property
+    def validation(self) -> Path:
+        """Counts, reasons and checks of the validate step."""
+        return self.root / "data" / "validation.json"
+
+    @property
+    def snapshot(self) -> Path:
+        """Content hash and place of the versioned tables."""
+        return self.root / "data" / "snapshot.json"
+
+    @property
+    def split(self) -> Path:
+        """train.parquet, valid.parquet, test.parquet, split.json."""
+        return self.root / "data" / "split"
+
+    @property
+    def features(self) -> Path:
+        """The training set: id maps, coded interactions, sparse feature blocks."""
+        return self.root / "data" / "features"
+
+    # Run: per candidate.
+    def model(self, candidate: str) -> Path:
+        """The bundle: model, id maps and seen items. Equal inputs give equal bytes."""
+        return self.root / "models" / safe_name(candidate, "candidate")
+
+    def fit_report(self, candidate: str) -> Path:
+        """What the fit found: chosen values, validation score, learning curve."""
+        return self.root / "metrics" / "fit" / f"{safe_name(candidate, 'candidate')}.json"
+
+    def learning_curve(self, candidate: str) -> Path:
+        return self.root / "plots" / "learning" / f"{safe_name(candidate, 'candidate')}.csv"
+
+    def metrics(self, candidate: str) -> Path:
+        return self.root / "metrics" / "test" / f"{safe_name(candidate, 'candidate')}.json"
+
+    def per_user(self, candidate: str) -> Path:
+        """One row a test user with each metric: what paired intervals are made of."""
+        return self.root / "evaluation" / f"{safe_name(candidate, 'candidate')}.parquet"
+
+    def metric_plot(self, candidate: str) -> Path:
+        return self.root / "plots" / "metrics" / f"{safe_name(candidate, 'candidate')}.csv"
+
+    # Run: decisions and results.
+    @property
+    def registered(self) -> Path:
+        """Candidate -> registered version and lineage key."""
+        return self.root / "registry" / "registered.json"
+
+    @property
+    def decision(self) -> Path:
+        return self.root / "registry" / "decision.json"
+
+    @property
+    def scores(self) -> Path:
+        return self.root / "scores" / "recommendations.parquet"
+
+    @property
+    def scores_jsonl(self) -> Path:
+        return self.root / "scores" / "recommendations.jsonl"
+
+    @property
+    def scores_summary(self) -> Path:
+        return self.root / "scores" / "summary.json"
+
+    @property
+    def drift(self) -> Path:
+        """drift.json and drift.html."""
+        return self.root / "drift"
+
+    @property
+    def report(self) -> Path:
+        """index.html and summary.json of this run, before they are published to `reports`."""
+        return self.root / "report"
+
+    @property
+    def run_facts(self) -> Path:
+        """What the flow knows and the steps do not: run id, flow run, total seconds, whether it was reused."""
+        return self.root / "run.json"
+
+    def timing(self, step: str) -> Path:
+        """Seconds and peak memory of one step, e.g. `train-lightfm`."""
+        return self.root / "timings" / f"{safe_name(step, 'step')}.json"

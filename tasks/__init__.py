@@ -1,0 +1,49 @@
+"""One step each: read files, call rectory, write files. `python -m tasks.<step>` is the DVC stage.
+
+A step is `run(params, workspace[, candidate])` and returns a small frozen dataclass. Steps never import each
+other; they meet in files, whose names only `rectory.workspace` knows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rectory.errors import RectoryError
+from rectory.measure import measured
+from rectory.params import load_params
+from rectory.workspace import Workspace
+
+
+def step_label(step: str, candidate: str | None = None) -> str:
+    """Name under which a step's timing is kept: `split`, `train-lightfm_hybrid`."""
+    return step if candidate is None else f"{step}-{candidate}"
+
+
+def main(step: str, run: Callable[..., Any], *, per_candidate: bool = False) -> None:
+    """Run one step from the command line and exit with the error's own code."""
+    parser = argparse.ArgumentParser(prog=f"python -m tasks.{step}", description=(sys.modules[run.__module__].__doc__))
+    if per_candidate:
+        parser.add_argument("candidate", help="a name under train.candidates in params.yaml")
+    parser.add_argument("--workspace", default=".", help="folder of this run's files (default: .)")
+    parser.add_argument("--project", default=".", help="folder with params.yaml, datasets/ and .rectory/ (default: .)")
+    parser.add_argument("--params", default=None, help="params file (default: params.yaml of the project)")
+    given = parser.parse_args()
+    workspace = Workspace(given.workspace, given.project)
+    extra = (given.candidate,) if per_candidate else ()
+    try:
+        params = load_params(Path(given.params) if given.params else workspace.params_file)
+        with measured(workspace.timing(step_label(step, *extra)), step):
+            result = run(params, workspace, *extra)
+    except RectoryError as error:
+        print(f"{step}: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+    except KeyboardInterrupt:
+        print(f"{step}: interrupted; nothing half-written was left.", file=sys.stderr)
+        raise SystemExit(130) from None
+    print(json.dumps(dataclasses.asdict(result), default=str))
