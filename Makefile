@@ -1,0 +1,73 @@
+# Two commands do all: `make run` (set-up, then the whole chain on real data) and `make test` (set-up, all checks, tests).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# No telemetry leaves by default.
+export DO_NOT_TRACK := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+export DVC_NO_ANALYTICS := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev run test test-all check format docs bench lock clean audit
+
+help:  ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*## "} {printf "  make %-10s %s\n", $$1, $$2}'
+
+$(BIN)/uv: requirements-bootstrap.lock
+	@./scripts/prepare-machine
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+		{ echo "Rectory needs Python 3.11 to 3.13; $(PYTHON) is $$($(PYTHON) --version). Say PYTHON=python3.12 make ..."; exit 2; }
+	@echo "Setting up $(VENV) from the hashed lock (about a minute, once) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bootstrap.lock
+	@touch $@
+
+$(VENV)/.installed: requirements.lock pyproject.toml $(BIN)/uv
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.lock
+	@touch $@
+
+setup: $(VENV)/.installed  ## Create .venv from the hashed lock
+setup-dev: $(VENV)/.installed-dev  ## The same with the tools of development
+
+run: setup  ## Set-up, then raw log to champion on real data (RECTORY_DATASET=movielens_100k for the small one)
+	@$(BIN)/rectory run
+
+check: setup-dev  ## Format, lint, types, import rules
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: setup-dev  ## Rewrite files in the house style
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+test: check  ## Set-up, all checks, the default test suite (real ML-100K run included)
+	@$(BIN)/pytest -n 2 --dist loadgroup
+
+test-all: check  ## The default suite and the slow real-data suite
+	@$(BIN)/pytest -n 2 --dist loadgroup -m ""
+
+bench: setup-dev  ## Seconds, memory and ratios on both data sets
+	@$(BIN)/python -m benchmarks
+
+docs: setup-dev  ## Build the browsable site into site/
+	@$(BIN)/python -m docs.generate
+	@$(BIN)/mkdocs build --strict --quiet
+	@echo "site/index.html"
+
+lock: $(BIN)/uv  ## Resolve the hashed locks anew
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header pyproject.toml --extra dev -o requirements-dev.lock
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header pyproject.toml -c requirements-dev.lock -o requirements.lock
+
+audit: setup-dev  ## Known vulnerabilities of the locked packages
+	@$(BIN)/pip-audit --require-hashes --disable-pip -r requirements.lock
+
+clean:  ## Remove runs and reports; models, data versions and .venv stay
+	@rm -rf runs reports site
