@@ -26,9 +26,19 @@ class TableFile(Section):
     encoding: str = "utf-8"
     """Of csv and jsonl files."""
     decimal: Literal[".", ","] = "."
-    """Decimal mark of numbers in csv files."""
+    """Decimal mark of numbers in csv files. `fetch` keeps csv columns as text; `validate` reads numbers by this mark."""
     quoting: bool = True
     """false: quote characters in csv files are ordinary text."""
+    columns: tuple[str, ...] = ()
+    """Column names of csv files that have no header row; empty: the first row is the header."""
+    nulls: tuple[str, ...] = ()
+    """Further spellings of a missing cell in csv files, e.g. NULL or \\N. An empty cell is always missing."""
+
+    @model_validator(mode="after")
+    def _separator_is_one_character(self) -> TableFile:
+        if len(self.separator) != 1:
+            raise ValueError(f'`separator: {self.separator!r}` must be one character (a tab is "\\t")')
+        return self
 
 
 class FilesSource(Section):
@@ -75,11 +85,24 @@ class TimestampColumn(Section):
 
 
 class RowFilter(Section):
-    """Rows to leave out on purpose; they are counted as filtered, with the reason."""
+    """Rows to leave out on purpose; they are counted as filtered, with the reason.
+
+    Filters are tried in the card's order; a row counts under the first one that it fails. With `table: items` the query
+    runs over the raw item table: items that fail it leave the item table (filtered there), and so do all interactions
+    with them (filtered here, same reason). An interaction whose item has no row passes. `table: users` likewise.
+    """
 
     keep: str
-    """pandas query over the raw columns (numbers are numbers where they all parse), e.g. quantity > 0."""
+    """pandas query over the raw columns of `table` (numbers are numbers where they all parse), e.g. quantity > 0.
+    A name with spaces, colons or dots stands in backticks: `rating:float` >= 3."""
     reason: str
+    table: Literal["interactions", "items", "users"] = "interactions"
+    """Whose raw columns the query is about."""
+
+
+UNREADABLE = "_unreadable_line"
+"""Column that `fetch` adds to a raw table when lines of its csv or jsonl files do not parse (too many cells, broken
+JSON): the line's text, all other columns null. `validate` quarantines such rows, so that rows still add up."""
 
 
 class Interactions(Section):
@@ -112,7 +135,7 @@ class Feature(Section):
     column: str
     kind: Literal["categorical", "multi", "numeric", "text"] = "categorical"
     separator: str = "|"
-    """Between the values of a `multi` column."""
+    """Between the values of a `multi` column. List columns (parquet, jsonl, sql) are joined by it in `fetch`."""
 
 
 class Entities(Section):
@@ -146,6 +169,9 @@ class Card(Section):
         for table in ("items", "users"):
             if (getattr(self, table) is None) != (getattr(self.source, table) is None):
                 raise ValueError(f"`{table}:` and `source.{table}:` go together: give both or neither")
+        for row_filter in self.interactions.filters:
+            if row_filter.table != "interactions" and getattr(self, row_filter.table) is None:
+                raise ValueError(f"a filter has `table: {row_filter.table}`, but the card has no `{row_filter.table}:`")
         return self
 
 
