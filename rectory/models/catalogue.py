@@ -1,0 +1,60 @@
+"""From the `kind` of a candidate to its class. A new model adds one line here."""
+
+from __future__ import annotations
+
+import importlib
+from typing import cast
+
+from rectory.errors import UsageError
+from rectory.models.protocol import Recommender
+from rectory.params.candidates import CandidateParams
+
+# Names, not imports: a candidate's lineage follows its own module only, and nobody pays for another model's libraries.
+_CLASSES = {
+    "popularity": "rectory.models.popularity:Popularity",
+    "personal_frequency": "rectory.models.personal_frequency:PersonalFrequency",
+    "lightfm_hybrid": "rectory.models.lightfm_hybrid:LightFMHybrid",
+}
+
+
+def kinds() -> tuple[str, ...]:
+    """All kinds that can be built, sorted."""
+    return tuple(sorted(_CLASSES))
+
+
+def module_of(kind: str) -> str:
+    """Dotted name of the module that holds the model of this kind.
+
+    Raises:
+        UsageError: there is no such kind.
+    """
+    return _place(kind)[0]
+
+
+def model_class(kind: str) -> type[Recommender]:
+    """The class of this kind; its module is imported now.
+
+    Raises:
+        UsageError: there is no such kind.
+    """
+    module, name = _place(kind)
+    return cast("type[Recommender]", getattr(importlib.import_module(module), name))
+
+
+def build(candidate: CandidateParams, seed: int, validation_users: int) -> Recommender:
+    """An unfitted model.
+
+    Args:
+        candidate: its section in params.yaml.
+        seed: of every random choice.
+        validation_users: validation users that are scored at most.
+    """
+    model: Recommender = model_class(candidate.kind)(candidate, seed, validation_users)  # type: ignore[call-arg]
+    return model
+
+
+def _place(kind: str) -> tuple[str, str]:
+    if kind not in _CLASSES:
+        raise UsageError(f"no model of kind {kind!r}; there are {', '.join(kinds())}. See docs/models.md.")
+    module, _, name = _CLASSES[kind].partition(":")
+    return module, name
