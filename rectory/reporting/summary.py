@@ -1,0 +1,295 @@
+"""`summary.json`: a run's facts for machines. The classes here are the contract; docs/report.md shows an example.
+
+Keys may be added, never taken away or given another type. NaN and infinity do not exist in JSON: they are null.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from rectory.errors import DataError
+from rectory.files import read_json
+from rectory.reporting.inputs import Facts, Inputs
+from rectory.workspace import Workspace
+
+SCHEMA_VERSION = 1
+
+
+class Part(BaseModel):
+    """What all parts share: frozen; unknown keys are kept, so that an older reader survives a newer file."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", use_attribute_docstrings=True)
+
+
+class Interval(Part):
+    """A mean over users with its 95% bootstrap interval. For catalogue-wide metrics low and high may be null."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    users: int = 0
+    """Users that the mean is taken over."""
+
+
+class SnapshotSummary(Part):
+    """The data: rows of the interactions table. rows_in = rows_kept + rows_quarantined + rows_filtered, always."""
+
+    hash: str | None = None
+    """Content hash of the validated tables (DVC, `<md5>.dir`); null before the snapshot step."""
+    rows_in: int = 0
+    rows_kept: int = 0
+    rows_quarantined: int = 0
+    """Bad rows, set aside with a reason."""
+    rows_filtered: int = 0
+    """Good rows that the data card leaves out on purpose."""
+
+
+class CandidateSummary(Part):
+    """One candidate, scored on the test window."""
+
+    version: str | None = None
+    """Registered version; null before the register step."""
+    baseline: bool = False
+    """A challenger must beat every baseline."""
+    kind: str | None = None
+    metrics: dict[str, Interval] = {}
+    """Metric name such as `ndcg@10` -> mean with interval."""
+    slices: dict[str, dict[str, Interval]] = {}
+    """Slice such as `users=cold` -> metric -> mean with interval."""
+    fit_seconds: float | None = None
+    """Wall-clock seconds of the train step."""
+    peak_memory_mb: float | None = None
+    """Largest resident memory of the train step, MiB."""
+
+
+class ChampionSummary(Part):
+    """Who serves after this run."""
+
+    name: str
+    version: str | None = None
+
+
+class RuleSummary(Part):
+    """One rule of the gate."""
+
+    rule: str
+    passed: bool | None
+    """null: the rule did not apply, e.g. no champion to compare with."""
+    text: str
+
+
+class DecisionSummary(Part):
+    """The gate's decision."""
+
+    promoted: bool = False
+    champion: ChampionSummary | None = None
+    """Champion after the decision; null when there is none."""
+    reasons: list[str] = []
+    """One sentence for each rule, in the gate's order."""
+    challenger: str | None = None
+    rules: list[RuleSummary] = []
+
+
+class DriftColumn(Part):
+    """One watched column."""
+
+    column: str
+    distance: float | None = None
+    threshold: float | None = None
+    drifted: bool = False
+    method: str | None = None
+
+
+class DriftSummary(Part):
+    """How far the newest window is from what the champion learned."""
+
+    status: Literal["ok", "warn", "drift", "unknown"] = "unknown"
+    """unknown: the drift step has not run."""
+    columns: list[DriftColumn] = []
+
+
+class Summary(Part):
+    """summary.json."""
+
+    schema_version: int = SCHEMA_VERSION
+    dataset: str
+    as_of: str | None = None
+    """Newest moment that the run has seen, ISO 8601 with zone."""
+    lineage_key: str | None = None
+    """sha256 over data, params, code and lock; null before the register step."""
+    snapshot: SnapshotSummary = SnapshotSummary()
+    candidates: dict[str, CandidateSummary] = {}
+    decision: DecisionSummary = DecisionSummary()
+    drift: DriftSummary = DriftSummary()
+    timings: dict[str, float] = {}
+    """Step (`split`, `train-lightfm_hybrid`) -> wall-clock seconds. Candidates train side by side: they overlap."""
+    total_seconds: float | None = None
+    """Wall-clock seconds of the whole run; without a flow the sum of the steps."""
+    reused: bool = False
+    """Everything was already registered and nothing was trained."""
+    run_id: str = "local"
+    metric: str = "ndcg@10"
+    """The metric that the gate compares."""
+    peak_memory_mb: float | None = Field(default=None)
+    """Largest resident memory of any step, MiB."""
+    checks: dict[str, int] = {}
+    """Number of the data checks that ended `ok`, `warn`, `fail`."""
+
+
+def build_summary(inputs: Inputs) -> Summary:
+    """Collect the facts of a run."""
+    validation = inputs.validation or {}
+    snapshot = inputs.snapshot or {}
+    registered = inputs.registered or {}
+    return Summary(
+        dataset=inputs.params.dataset,
+        as_of=validation.get("as_of") or snapshot.get("as_of"),
+        lineage_key=registered.get("lineage_key"),
+        snapshot=_snapshot(validation, snapshot),
+        candidates={name: _candidate(name, inputs) for name in inputs.params.train.candidates if _known(name, inputs)},
+        decision=_decision(inputs.decision, registered),
+        drift=_drift(inputs.drift),
+        timings={label: facts["seconds"] for label, facts in inputs.timings.items()},
+        total_seconds=total_seconds(inputs),
+        reused=bool(inputs.run.get("reused", False)),
+        run_id=str(inputs.run.get("run_id") or "local"),
+        metric=inputs.params.gate.metric,
+        peak_memory_mb=max((facts["peak_memory_mb"] for facts in inputs.timings.values()), default=None),
+        checks=_check_counts(validation),
+    )
+
+
+def load_summary(workspace: Workspace, run_id: str = "latest") -> Summary:
+    """Read a published summary.
+
+    Raises:
+        DataError: there is none, or it is not one.
+    """
+    path = workspace.reports / run_id / "summary.json"
+    if not path.is_file():
+        raise DataError(f"{path} is missing: no run has ended yet. Start one with `rectory run`.")
+    return Summary.model_validate(read_json(path))
+
+
+def finite(value: Any) -> float | None:
+    """A float that JSON can hold, else None."""
+    if value is None or isinstance(value, bool):
+        return None
+    number = float(value)
+    return number if math.isfinite(number) else None
+
+
+def total_seconds(inputs: Inputs) -> float | None:
+    """Seconds of the run: what the flow wrote, else since it started, else the sum of the steps' own."""
+    if (total := finite(inputs.run.get("total_seconds"))) is not None:
+        return total
+    if started := inputs.run.get("started_at"):
+        begun = datetime.fromisoformat(str(started))
+        begun = begun.replace(tzinfo=UTC) if begun.tzinfo is None else begun
+        return round((datetime.now(UTC) - begun).total_seconds(), 3)
+    return round(sum(facts["seconds"] for facts in inputs.timings.values()), 3) if inputs.timings else None
+
+
+def _snapshot(validation: Facts, snapshot: Facts) -> SnapshotSummary:
+    rows = validation.get("tables", {}).get("interactions", {})
+    names = ("rows_in", "rows_kept", "rows_quarantined", "rows_filtered")
+    return SnapshotSummary(hash=snapshot.get("hash"), **{name: int(rows.get(name, 0)) for name in names})
+
+
+def _known(name: str, inputs: Inputs) -> bool:
+    return name in inputs.metrics or name in inputs.fits
+
+
+def _candidate(name: str, inputs: Inputs) -> CandidateSummary:
+    asked = inputs.params.train.candidates[name]
+    scored = inputs.metrics.get(name, {})
+    entry = (inputs.registered or {}).get("candidates", {}).get(name, {})
+    timing = inputs.timings.get(f"train-{name}", {})
+    return CandidateSummary(
+        version=_text(entry.get("version")),
+        baseline=asked.baseline,
+        kind=asked.kind,
+        metrics=_intervals(scored.get("metrics", {})),
+        slices={label: _intervals(metrics) for label, metrics in scored.get("slices", {}).items()},
+        fit_seconds=finite(timing.get("seconds")),
+        peak_memory_mb=finite(timing.get("peak_memory_mb")),
+    )
+
+
+def _intervals(metrics: Facts) -> dict[str, Interval]:
+    return {
+        name: Interval(
+            value=finite(one.get("value")),
+            low=finite(one.get("low")),
+            high=finite(one.get("high")),
+            users=int(one.get("users") or 0),
+        )
+        for name, one in metrics.items()
+    }
+
+
+def _decision(decision: Facts | None, registered: Facts) -> DecisionSummary:
+    if not decision:
+        return DecisionSummary()
+    rules = [_rule(reason) for reason in decision.get("reasons", [])]
+    champion = decision.get("champion")
+    if isinstance(champion, str):
+        champion = {"name": champion, "version": registered.get("candidates", {}).get(champion, {}).get("version")}
+    if champion and champion.get("name"):
+        known = ChampionSummary(name=str(champion["name"]), version=_text(champion.get("version")))
+    else:
+        known = None
+    challenger = decision.get("challenger")
+    if isinstance(challenger, dict):
+        challenger = challenger.get("name")
+    return DecisionSummary(
+        promoted=bool(decision.get("promoted", decision.get("promote", False))),
+        champion=known,
+        reasons=[rule.text for rule in rules],
+        challenger=_text(challenger),
+        rules=rules,
+    )
+
+
+def _rule(reason: str | Facts) -> RuleSummary:
+    if isinstance(reason, str):
+        return RuleSummary(rule="", passed=None, text=reason)
+    return RuleSummary(
+        rule=str(reason.get("rule", "")), passed=reason.get("passed"), text=str(reason.get("text") or reason.get("rule"))
+    )
+
+
+def _drift(drift: Facts | None) -> DriftSummary:
+    if not drift:
+        return DriftSummary()
+    columns = drift.get("columns", [])
+    if isinstance(columns, dict):
+        columns = [{"column": name, **facts} for name, facts in columns.items()]
+    return DriftSummary(
+        status=drift.get("status", "unknown"),
+        columns=[
+            DriftColumn(
+                column=str(one.get("column", one.get("name"))),
+                distance=finite(one.get("distance")),
+                threshold=finite(one.get("threshold")),
+                drifted=bool(one.get("drifted", False)),
+                method=_text(one.get("method")),
+            )
+            for one in columns
+        ],
+    )
+
+
+def _check_counts(validation: Facts) -> dict[str, int]:
+    counts = {"ok": 0, "warn": 0, "fail": 0}
+    for check in validation.get("checks", []):
+        counts[check["status"]] = counts.get(check["status"], 0) + 1
+    return counts
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
