@@ -13,9 +13,22 @@ from scipy.sparse import csr_array
 from rectory.arrays import Int32Array
 from rectory.data.ids import UNKNOWN, IdMap
 from rectory.errors import UsageError
+from rectory.features.training_set import TrainingSet
 from rectory.files import read_json, read_parquet, read_sparse, replacing, write_json, write_parquet, write_sparse
 from rectory.models.catalogue import model_class
 from rectory.models.protocol import NO_ITEM, Reason, Recommender, SupportsExplain, TopK
+
+
+def read_titles(tables: Path) -> dict[str, str] | None:
+    """Item id -> title from the validated item table; None: there is no table or it has no titles."""
+    path = tables / "items.parquet"
+    if not path.exists():
+        return None
+    table = read_parquet(path)
+    if "title" not in table.columns:
+        return None
+    table = table[table["title"].notna()]
+    return dict(zip(table["item_id"], table["title"].astype(str), strict=True))
 
 
 @dataclass(frozen=True)
@@ -40,6 +53,31 @@ class Bundle:
     titles: dict[str, str] | None
     dataset: str
     trained_until: str
+
+    @classmethod
+    def of(
+        cls,
+        candidate: str,
+        kind: str,
+        model: Recommender,
+        train: TrainingSet,
+        *,
+        titles: dict[str, str] | None,
+        dataset: str,
+    ) -> Bundle:
+        """Bundle of a model that was fitted on `train`."""
+        return cls(
+            candidate=candidate,
+            kind=kind,
+            model=model,
+            users=train.users,
+            items=train.items,
+            seen=train.counts(),
+            repeats=train.repeats,
+            titles=titles,
+            dataset=dataset,
+            trained_until=pd.Timestamp(round(train.end * 1e9), unit="ns", tz="UTC").isoformat(),
+        )
 
     def save(self, folder: Path) -> None:
         """Atomically write bundle.json, users.parquet, items.parquet, seen.npz, model/: equal bundles, equal bytes."""
