@@ -1,0 +1,66 @@
+"""Which steps are at work and for how long: a live line each on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import threading
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+from flows.progress import StepEvent
+
+_HEARTBEAT_SECONDS = 15.0
+
+
+class RunProgress:
+    """Listener for `flows.progress`; use as a context manager.
+
+    Args:
+        console: where to print; without a terminal every event is one line, and a heartbeat says what is still at work.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = Progress(
+            SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console, transient=True
+        )
+        self._running: dict[str, TaskID | None] = {}
+        self._lock = threading.Lock()
+        self._over = threading.Event()
+        self._heart = threading.Thread(target=self._beat, daemon=True, name="progress")
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._live.start()
+        else:
+            self._heart.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._over.set()
+        if self._console.is_terminal:
+            self._live.stop()
+
+    def __call__(self, event: StepEvent) -> None:
+        with self._lock:
+            if event.state == "started":
+                live = self._console.is_terminal
+                self._running[event.step] = self._live.add_task(event.step) if live else None
+                if not live:
+                    self._console.print(f"  {event.step} ...", highlight=False)
+                return
+            shown = self._running.pop(event.step, None)
+            if shown is not None:
+                self._live.remove_task(shown)
+        mark = "[green]✓[/green]" if event.state == "done" else "[red]✗[/red]"
+        text = f"  [dim]{event.text}[/dim]" if event.text and event.state == "done" else ""
+        self._console.print(f"{mark} {event.step:<28} {event.seconds:7.1f} s{text}", highlight=False)
+
+    def _beat(self) -> None:
+        while not self._over.wait(_HEARTBEAT_SECONDS):
+            with self._lock:
+                running = ", ".join(self._running)
+            if running:
+                self._console.print(f"  still at work: {running}", highlight=False)

@@ -1,0 +1,102 @@
+"""Is this run's work done already? Equal inputs, equal code: equal results, so they are shown and not made again."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rectory.files import read_json, replacing, sha256_file, sha256_json, tree_digests, write_json
+from rectory.params import Params, dump_params
+from rectory.workspace import Workspace
+
+_CODE = ("rectory", "tasks")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The last run of a data set that ended well."""
+
+    inputs_key: str
+    run_id: str
+    workspace: str
+    champion: str
+    """Registered version that held the seat when the run ended."""
+
+
+def inputs_key(workspace: Workspace, params: Params, fingerprint: str) -> str:
+    """Digest of all that a run's results depend on.
+
+    The lineage key cannot be asked here: it needs the validated snapshot, and not having to validate is the gain.
+    """
+    dumped = dump_params(params)
+    del dumped["train"]["workers"]
+    code = Path(__file__).parent.parent
+    return sha256_json(
+        {
+            "source": fingerprint,
+            "params": dumped,
+            "card": sha256_file(workspace.card(params.dataset)),
+            "code": {
+                room: {path: digest for path, digest in tree_digests(code / room).items() if "__pycache__" not in path}
+                for room in _CODE
+            },
+            "lock": sha256_file(workspace.lock_file) if workspace.lock_file.is_file() else None,
+        }
+    )
+
+
+def same_inputs(workspace: Workspace, params: Params, fingerprint: str) -> Finished | None:
+    """The earlier run with equal inputs whose results all still exist, and seat its champion again if it lost the seat
+    to another data set; None when there is work to do."""
+    from rectory.registry.store import ModelStore
+
+    record = _record(workspace, params.dataset)
+    if not record.is_file():
+        return None
+    earlier = Finished(**read_json(record))
+    if earlier.inputs_key != inputs_key(workspace, params, fingerprint):
+        return None
+    if not (workspace.reports / earlier.run_id / "summary.json").is_file():
+        return None
+    if not _time_changes_nothing(Workspace(earlier.workspace, workspace.project)):
+        return None
+    if not ModelStore(workspace).seat_champion_of(params.dataset):
+        return None
+    return earlier
+
+
+def remember(workspace: Workspace, params: Params, fingerprint: str) -> None:
+    """Note that this run ended well."""
+    champion = read_json(workspace.decision)["champion"]["version"]
+    write_json(
+        _record(workspace, params.dataset),
+        asdict(
+            Finished(
+                inputs_key(workspace, params, fingerprint), workspace.root.name, str(workspace.root), str(champion)
+            )
+        ),
+    )
+
+
+def publish_again(earlier: Finished, workspace: Workspace, seconds: float) -> None:
+    """Make the earlier report the latest one, marked as reused."""
+    import shutil
+
+    source = workspace.reports / earlier.run_id
+    with replacing(workspace.reports / "latest") as scratch:
+        shutil.copytree(source, scratch)
+        summary = {**read_json(source / "summary.json"), "reused": True, "total_seconds": round(seconds, 3)}
+        write_json(scratch / "summary.json", summary)
+
+
+def _time_changes_nothing(earlier: Workspace) -> bool:
+    """Rows that lay in the future then may be good now; without such rows the clock has no say."""
+    if not earlier.validation.is_file():
+        return False
+    tables = read_json(earlier.validation)["tables"]
+    reasons = {reason for table in tables.values() for part in ("quarantined", "filtered") for reason in table[part]}
+    return not any("future" in reason or "after as_of" in reason for reason in reasons)
+
+
+def _record(workspace: Workspace, dataset: str) -> Path:
+    return workspace.state / "finished" / f"{dataset}.json"

@@ -1,0 +1,135 @@
+"""Each step as a Prefect task: timed, announced, and run where it fits best.
+
+Light steps run in this process. Steps of one candidate run in a process of their own, by the very command that
+`dvc repro` uses: the machine's cores are used across candidates, memory is measured for each, and both ways of running
+give the same bytes.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from flows.children import child
+from flows.progress import StepEvent, announce
+from rectory import errors
+from rectory.measure import measured
+from rectory.params import Params, dump_params
+from rectory.workspace import Workspace
+from tasks import step_label
+
+_NETWORK_STEPS = ("fetch",)
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def _worth_retrying(_task: Any, _run: Any, state: Any) -> bool:
+    """Wrong data and wrong use stay wrong; only a fault of the moment is worth a second try."""
+    failure = state.result(raise_on_failure=False)
+    return not isinstance(failure, errors.UsageError | errors.CapacityError) and not (
+        isinstance(failure, errors.DataError) and not isinstance(failure, errors.FetchError)
+    )
+
+
+def _told(label: str, work: Callable[[], Any]) -> Any:
+    """Announce start and end of `work` and log its result on the run's page."""
+    logger = get_run_logger()
+    announce(StepEvent(label, "started"))
+    began = time.perf_counter()
+    try:
+        result = work()
+    except BaseException as error:
+        announce(StepEvent(label, "failed", time.perf_counter() - began, str(error)))
+        raise
+    seconds = time.perf_counter() - began
+    text = getattr(result, "text", "") or ""
+    announce(StepEvent(label, "done", seconds, text))
+    logger.info("%s: %s (%.1f s)", label, text or "done", seconds)
+    return result
+
+
+@task(name="step", task_run_name="{step}", cache_policy=NO_CACHE, timeout_seconds=timedelta(hours=6).total_seconds())
+def _run_step(step: str, params: Params, workspace: Workspace) -> Any:
+    """Run `tasks.<step>` in this process.
+
+    The lineage key decides what is already done; a second cache would hide stale results, so Prefect's is off.
+    """
+
+    def work() -> Any:
+        with measured(workspace.timing(step), step):
+            return importlib.import_module(f"tasks.{step}").run(params, workspace)
+
+    return _told(step, work)
+
+
+# Only what touches a network is tried again.
+_run_network_step = _run_step.with_options(retries=2, retry_delay_seconds=[2, 10], retry_condition_fn=_worth_retrying)
+
+
+def run_step(step: str, params: Params, workspace: Workspace) -> Any:
+    """Run a step and return its result dataclass; steps that touch a network are tried again when that may help."""
+    chosen: Any = _run_network_step if step in _NETWORK_STEPS else _run_step
+    return chosen(step, params, workspace)
+
+
+@task(name="candidate step", task_run_name="{step}-{candidate}", cache_policy=NO_CACHE)
+def run_candidate_step(
+    step: str, candidate: str, params: Params, workspace: Workspace, slots: threading.Semaphore
+) -> None:
+    """Run `python -m tasks.<step> <candidate>` in a process of its own, when one of `slots` is free.
+
+    Raises:
+        RectoryError: of the kind that the process's exit code stands for, with its last words.
+    """
+    label = step_label(step, candidate)
+
+    def work() -> None:
+        log = workspace.root / "logs" / f"{label}.log"
+        command = [sys.executable, "-m", f"tasks.{step}", candidate]
+        command += ["--workspace", str(workspace.root), "--project", str(workspace.project)]
+        command += ["--params", str(params_file(workspace))]
+        with child(command, log=log, env=_one_thread_each(params)) as process:
+            code = process.wait()
+        if code != 0:
+            raise _error_of(code, label, log.read_text(encoding="utf-8").strip())
+
+    with slots:
+        _told(label, work)
+
+
+def write_params(params: Params, workspace: Workspace) -> None:
+    """Put this run's params where its processes read them (JSON is YAML)."""
+    from rectory.files import write_json
+
+    write_json(params_file(workspace), dump_params(params))
+
+
+def params_file(workspace: Workspace) -> Any:
+    return workspace.root / "params.yaml"
+
+
+def parallel_candidates(params: Params) -> int:
+    """How many candidates are at work at once."""
+    return params.train.workers or os.cpu_count() or 1
+
+
+def _one_thread_each(params: Params) -> dict[str, str]:
+    """BLAS threads of several processes on the same cores only wait for each other."""
+    each = max(1, (os.cpu_count() or 1) // parallel_candidates(params))
+    return {**os.environ, **{name: str(each) for name in _THREAD_VARIABLES if name not in os.environ}}
+
+
+def _error_of(code: int, label: str, output: str) -> errors.RectoryError:
+    words = output.splitlines()[-1] if output else "it said nothing"
+    if code < 0:
+        words = f"killed by signal {-code} (out of memory?); its last words: {words}"
+    kinds = {2: errors.UsageError, 3: errors.DataError}
+    return kinds.get(code, errors.RectoryError)(f"{label} failed: {words}")
