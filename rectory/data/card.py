@@ -26,7 +26,7 @@ class TableFile(Section):
     encoding: str = "utf-8"
     """Of csv and jsonl files."""
     decimal: Literal[".", ","] = "."
-    """Decimal mark of numbers in csv files. `fetch` keeps csv columns as text; `validate` reads numbers by this mark."""
+    """Decimal mark of numbers in csv files: `fetch` keeps cells as text, `validate` reads numbers by this mark."""
     quoting: bool = True
     """false: quote characters in csv files are ordinary text."""
     columns: tuple[str, ...] = ()
