@@ -42,11 +42,14 @@ def init(
 ) -> None:
     """Profile your files and write a commented data card that runs."""
     from rectory.data.profile import profile_files
+
     from rectory.errors import UsageError
     from rectory.files import replacing
 
     text = profile_files(interactions, items, users, name)
-    card_name = next(line.split(":", 1)[1].strip().strip("'\"") for line in text.splitlines() if line.startswith("name:"))
+    card_name = next(
+        line.split(":", 1)[1].strip().strip("'\"") for line in text.splitlines() if line.startswith("name:")
+    )
     target = project_workspace().card(card_name)
     if target.exists() and not force:
         raise UsageError(f"{target} exists already: choose another --name, or replace it with --force.")
@@ -77,6 +80,7 @@ def checkout(
 ) -> None:
     """Bring a version's tables back, from the cache or the remote; no git checkout is needed."""
     from rectory.data.snapshots import checkout as bring_back
+
     from rectory.errors import UsageError
 
     folder = target or Path(f"data-{content_hash[:8]}")

@@ -36,7 +36,7 @@ def run(
     from cli.progress import RunProgress
     from flows.children import stop_all
     from flows.local_server import prefect_server
-    from flows.progress import StepEvent, announce, listening
+    from flows.progress import listening
     from rectory.errors import BusyError, GateRefused
     from rectory.files import exclusive, read_json
 
@@ -46,14 +46,15 @@ def run(
     project = os.environ.get("RECTORY_PROJECT", ".")
     console.print(f"[bold]Rectory[/bold]: {params.dataset}", highlight=False)
     try:
-        with exclusive(workspace.lock("run"), "rectory run", timeout_seconds=wait), RunProgress(console) as progress:
-            with listening(progress):
-                announce(StepEvent("prefect server", "started"))
-                with prefect_server(workspace) as url:
-                    announce(StepEvent("prefect server", "done", text=url.removesuffix("/api")))
-                    from flows.run import run as run_flow
+        with (
+            exclusive(workspace.lock("run"), "rectory run", timeout_seconds=wait),
+            RunProgress(console) as progress,
+            listening(progress),
+            prefect_server(workspace),
+        ):
+            from flows.run import run as run_flow
 
-                    result = run_flow(dataset=params.dataset, as_of=as_of, overrides=overrides, project=project)
+            result = run_flow(dataset=params.dataset, as_of=as_of, overrides=overrides, project=project)
     except BusyError as error:
         raise BusyError(f"another run is at work in this project. {error}") from None
     finally:
@@ -62,8 +63,9 @@ def run(
     if as_json:
         show_json(summary)
     else:
-        from rectory.reporting.summary import Summary
         from rectory.reporting.terminal import print_summary
+
+        from rectory.reporting.summary import Summary
 
         print_summary(Summary.model_validate(summary), console)
     if require_promotion and not summary["decision"]["promoted"]:

@@ -6,6 +6,7 @@ project's folder shows later what happened, because prefect.toml there names the
 
 from __future__ import annotations
 
+import importlib
 import os
 import socket
 import sys
@@ -14,14 +15,17 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 from flows.children import child
+from flows.progress import StepEvent, announce
 from rectory.errors import RectoryError
 from rectory.workspace import Workspace
 
 DEFAULT_PORT = 4200
 START_SECONDS = 120
 _POLL_SECONDS = 0.1
+_DELIVERY_SECONDS = 5
 
 QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -30,8 +34,6 @@ QUIET = {
     # The run page keeps everything; the terminal shows our own progress lines and what went wrong.
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "ERROR",
     "PREFECT_LOGGING_EXTRA_LOGGERS": "rectory",
-    # Schedules, workers and cloud features have no work while a single run lasts.
-    "PREFECT_SERVER_UI_ENABLED": "true",
 }
 
 
@@ -39,6 +41,8 @@ def free_port(wanted: int = DEFAULT_PORT) -> int:
     """`wanted` if nobody listens there, else one that the system gives."""
     for port in (wanted, 0):
         with socket.socket() as probe:
+            # As the server itself does: a port whose last connections are still timing out is free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
@@ -63,20 +67,62 @@ def prefect_server(workspace: Workspace) -> Iterator[str]:
     home.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("PREFECT_SERVER_DATABASE_CONNECTION_URL", f"sqlite+aiosqlite:///{home / 'prefect.db'}")
     port = free_port()
-    url = f"http://127.0.0.1:{port}/api"
+    url = os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
     log = workspace.state / "logs" / "prefect-server.log"
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    with child(command, log=log, env=os.environ) as server:
-        deadline = time.monotonic() + START_SECONDS
-        while not _healthy(url):
-            if server.poll() is not None or time.monotonic() > deadline:
-                raise RectoryError(f"the Prefect server did not start on port {port}; {log} says why.")
-            time.sleep(_POLL_SECONDS)
-        os.environ["PREFECT_API_URL"] = url
-        try:
-            yield url
-        finally:
-            del os.environ["PREFECT_API_URL"]
+    announce(StepEvent("prefect server", "started"))
+    asked = time.perf_counter()
+    try:
+        with child(command, log=log, env=os.environ) as server:
+            importlib.import_module("prefect")  # Seconds of work that the server's start hides.
+            deadline = time.monotonic() + START_SECONDS
+            while not _healthy(url):
+                if server.poll() is not None or time.monotonic() > deadline:
+                    raise RectoryError(f"the Prefect server did not start on port {port}; {log} says why.")
+                time.sleep(_POLL_SECONDS)
+            announce(StepEvent("prefect server", "done", time.perf_counter() - asked, url.removesuffix("/api")))
+            began = datetime.now(UTC)
+            try:
+                yield url
+            finally:
+                _deliver_history(began)
+    finally:
+        del os.environ["PREFECT_API_URL"]
+
+
+def _deliver_history(began: datetime) -> None:
+    """Send what is still queued in this process and wait until the server has written every task run's last state."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    EventsWorker.drain_all(timeout=_DELIVERY_SECONDS)
+    APILogWorker.drain_all(timeout=_DELIVERY_SECONDS)
+    deadline = time.monotonic() + _DELIVERY_SECONDS
+    while _unfinished_task_runs(began) and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
+
+
+def _unfinished_task_runs(began: datetime) -> int:
+    """Task runs started since `began` that the server does not know to have ended."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import (
+        TaskRunFilter,
+        TaskRunFilterStartTime,
+        TaskRunFilterState,
+        TaskRunFilterStateType,
+    )
+    from prefect.client.schemas.objects import StateType
+
+    open_states = [StateType.PENDING, StateType.RUNNING]
+    with get_client(sync_client=True) as client:
+        found = client.read_task_runs(
+            task_run_filter=TaskRunFilter(
+                state=TaskRunFilterState(type=TaskRunFilterStateType(any_=open_states)),
+                start_time=TaskRunFilterStartTime(after_=began),
+            ),
+            limit=1,
+        )
+    return len(found)
 
 
 def _healthy(url: str) -> bool:

@@ -94,7 +94,11 @@ def _train_and_evaluate(params: Params, workspace: Workspace) -> None:
     evaluated = []
     for candidate in order:
         trained = run_candidate_step.submit("train", candidate, params, workspace, slots)
-        evaluated.append(run_candidate_step.submit("evaluate", candidate, params, workspace, slots, return_state=False, wait_for=[trained]))
+        evaluated.append(
+            run_candidate_step.submit(
+                "evaluate", candidate, params, workspace, slots, return_state=False, wait_for=[trained]
+            )
+        )
     for future in evaluated:
         future.result()
 

@@ -1,0 +1,32 @@
+"""How facts look on a terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+_COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
+
+
+def print_validation(report: dict[str, Any], console: Console) -> None:
+    """Rows in, kept, quarantined and filtered for each table, reasons with an example, and the checks."""
+    table = Table(title=f"{report['dataset']} as of {report['as_of']}", title_justify="left")
+    table.add_column("table")
+    for column in ("in", "kept", "quarantined", "filtered"):
+        table.add_column(column, justify="right")
+    for name, facts in report["tables"].items():
+        counts = (facts[key] for key in ("rows_in", "rows_kept", "rows_quarantined", "rows_filtered"))
+        table.add_row(name, *(f"{count:,}" for count in counts))
+    console.print(table)
+    for name, facts in report["tables"].items():
+        for part in ("quarantined", "filtered"):
+            for reason, count in facts[part].items():
+                example = facts["examples"].get(reason)
+                console.print(f"  {name}: {count:,} {part}: {reason}", highlight=False, markup=False)
+                if example:
+                    console.print(f"    e.g. {example}", style="dim", highlight=False, markup=False)
+    for check in report["checks"]:
+        colour = _COLOURS.get(check["status"], "")
+        console.print(f"[{colour}]{check['status']:>5}[/{colour}]  {check['name']}: {check['text']}", highlight=False)
