@@ -1,0 +1,92 @@
+"""The model card: what a registered version is, for whoever meets it in the registry."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rectory.data.card import Card
+
+_WORST_SLICES = 12
+_DIRTY = " (the code differed from its commit; the difference is kept as code.patch)"
+_HEADER = ["| slice | metric | value | 95% interval | users |", "|---|---|---|---|---|"]
+
+
+def model_card(card: Card, tags: dict[str, str], metrics: dict[str, Any], fit: dict[str, Any]) -> str:
+    """Markdown: what it is, data, windows, metrics with intervals, slices, limits, licence and citation.
+
+    tags: of the version; metrics: of the test window, as evaluate wrote them; fit: what validation found.
+    """
+    repeats = card.interactions.repeats == "allow"
+    role = "Baseline" if tags["baseline"] == "true" else "Candidate"
+    chosen = ", ".join(f"{name} = {value}" for name, value in fit.get("chosen", {}).items()) or "nothing to choose"
+    lines = [
+        f"# {tags['candidate']} ({tags['kind']}) on {tags['dataset']}",
+        "",
+        f"{role} recommender: ranks the items of `{tags['dataset']}` for a user. Items that the user already had "
+        f"{'may be' if repeats else 'are not'} recommended again.",
+        "",
+        "## Data",
+        "",
+        card.description or "(the data card has no description)",
+        "",
+        f"- Snapshot `{tags['snapshot_hash']}`, as of {tags['as_of']}.",
+        f"- Trained on everything before {tags['trained_until']}; tested on what came from then on, once.",
+        f"- Validation, the newest window before the test, chose: {chosen} "
+        f"({fit.get('metric', 'score')} {_number(fit.get('score'))}).",
+        "",
+        "## Test window",
+        "",
+        *_metric_table(metrics.get("metrics", {})),
+        "",
+        "Means over users with at least one relevant item; 95% bootstrap intervals over users.",
+        "",
+        *_slices(metrics.get("slices", {})),
+        "## Limits",
+        "",
+        "- Offline evidence: it tells how well past choices were foreseen, not what a recommendation causes.",
+        "- Scores rank the items of one list; they are no probabilities and are not comparable between users.",
+        "- Users of whom nothing is known get what the model knows of all users"
+        f"{' and of their declared features' if card.users else ''}.",
+        f"- Reproducible to the byte: {tags['reproducible']}{_DIRTY if tags['dirty'] == 'true' else ''}.",
+        "",
+        "## Origin",
+        "",
+        f"- Lineage key `{tags['lineage_key']}`; commit `{tags['commit'] or 'none'}`; lock `{tags['lock_hash']}`.",
+        f"- Licence of the data: {card.licence or 'not stated in the data card'}.",
+        f"- Citation: {card.citation or 'not stated in the data card'}.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _metric_table(metrics: dict[str, dict[str, Any]]) -> list[str]:
+    rows = ["| metric | value | 95% interval | users |", "|---|---|---|---|"]
+    rows += [
+        f"| {name} | {_number(one['value'])} | {_number(one['low'])} to {_number(one['high'])} | {one['users']} |"
+        for name, one in metrics.items()
+    ]
+    return rows if metrics else ["No user of the test window had a relevant item."]
+
+
+def _slices(slices: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
+    """The slices with the lowest first metric: where to be careful."""
+    first = [(name, *next(iter(metrics.items()))) for name, metrics in slices.items() if metrics]
+    if not first:
+        return []
+    first.sort(key=lambda one: (one[2]["value"] is None, one[2]["value"]))
+    rows = [
+        "## Slices, weakest first",
+        "",
+        "| slice | metric | value | 95% interval | users |",
+        "|---|---|---|---|---|",
+    ]
+    rows += [
+        f"| {name} | {metric} | {_number(one['value'])} | {_number(one['low'])} to {_number(one['high'])} "
+        f"| {one['users']} |"
+        for name, metric, one in first[:_WORST_SLICES]
+    ]
+    return [*rows, ""]
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"

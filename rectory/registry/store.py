@@ -1,0 +1,228 @@
+"""The model store: registered versions and who holds which seat (MLflow alias). The sole way to MLflow.
+
+champion            serves; always the champion of the data set that was run last
+previous            held the seat before; `rollback` seats it again
+challenger          was judged last
+champion-<dataset>  previous-<dataset>: the same for each data set, so that going back to one finds its champion again
+
+`champion` moves in one step and is never deleted: whenever a process dies, the old or the new champion is seated.
+"""
+
+from __future__ import annotations
+
+import getpass
+from typing import Any
+
+from rectory.errors import UsageError
+from rectory.files import read_json
+from rectory.registry import audit
+from rectory.registry.versions import MODEL_NAME, Registered, Version, Versions
+
+__all__ = ["MODEL_NAME", "ModelStore", "Registered", "Version"]
+
+CHAMPION = "champion"
+PREVIOUS = "previous"
+CHALLENGER = "challenger"
+_MAX_TAG = 5000
+
+
+class ModelStore(Versions):
+    """Versions and seats of one project; see `Versions` for the arguments."""
+
+    def aliases(self) -> dict[str, str]:
+        """Alias -> version number."""
+        if not self.connection.exists:
+            return {}
+        client = self.connection.client()
+        found = self.connection.call(
+            lambda: client.search_registered_models(f"name = '{MODEL_NAME}'"), "read the champion"
+        )
+        return {alias: str(number) for alias, number in found[0].aliases.items()} if found else {}
+
+    def champion(self, dataset: str | None = None) -> Version | None:
+        """Champion of a data set; without one named, the champion that serves. None before the first promotion."""
+        return self._seated(CHAMPION, dataset)
+
+    def previous(self, dataset: str | None = None) -> Version | None:
+        """Who held the seat before the champion."""
+        return self._seated(PREVIOUS, dataset)
+
+    def challenge(self, version: Version) -> None:
+        """Name the version that is judged now."""
+        with self.writing():
+            self._set(CHALLENGER, version)
+
+    def promote(self, version: Version, reason: str, by: str | None = None) -> None:
+        """Make `version` the champion: audit line first, then `previous`, and `champion` in one step.
+
+        Dying in between leaves the old champion; doing it again completes it. Seating the champion again is harmless.
+        """
+        with self.writing():
+            old = self.champion(version.dataset)
+            self._audit("promoted", version, old, reason, by)
+            self._remember_serving()
+            self._set_previous(version.dataset, old if old and old.version != version.version else None)
+            self._set(CHAMPION, version)
+            self._set(_of(CHAMPION, version.dataset), version)
+
+    def rollback(self, to: str | None = None, reason: str = "", by: str | None = None) -> Version:
+        """Seat the previous champion, or version `to`, again; gives the new champion.
+
+        Raises:
+            UsageError: there is no champion or nobody to go back to.
+        """
+        with self.writing():
+            old = self.champion()
+            if old is None:
+                raise UsageError("there is no champion to roll back; `rectory run` makes one.")
+            target = self.version(to) if to else self.previous(old.dataset)
+            if target is None or target.version == old.version:
+                known = ", ".join(f"{one.version} ({one.candidate})" for one in self.versions(old.dataset)[:10])
+                raise UsageError(
+                    f"version {old.version} ({old.candidate}) has no {'other' if to else 'previous'} champion to go "
+                    f"back to. Name a version: `rectory rollback --to N`; registered are {known}."
+                )
+            self._audit("rolled back", target, old, reason or "asked for by hand", by)
+            self._remember_serving()
+            # The champion first: were `previous` moved first, dying in between would forget whom to go back to.
+            self._set(CHAMPION, target)
+            self._set(_of(CHAMPION, target.dataset), target)
+            self._set_previous(target.dataset, old if old.dataset == target.dataset else None)
+            return target
+
+    def seat_champion_of(self, dataset: str) -> bool:
+        """Let the champion of `dataset` serve (again), after another data set's was seated; False: it has none."""
+        with self.writing():
+            own, serving = self.champion(dataset), self.champion()
+            if own is None:
+                return False
+            if serving is None or serving.version != own.version:
+                reason = f"the run was for {dataset}: its champion serves again"
+                self._audit("seated", own, serving, reason, None)
+                self._remember_serving()
+                self._set_previous(dataset, self.previous(dataset))
+                self._set(CHAMPION, own)
+            return True
+
+    def record_decision(self, version: Version, decision: dict[str, Any]) -> None:
+        """Keep a decision of the gate, yes or no, with the version it was about (tags, decision.json) and in the audit.
+
+        decision: {promoted: bool, reasons: [...], ...} as promote writes it.
+        """
+        reasons = [one["text"] if isinstance(one, dict) else str(one) for one in decision["reasons"]]
+        client, call = self.connection.client(), self.connection.call
+        with self.writing():
+            facts = {"version": version.version, "candidate": version.candidate, "dataset": version.dataset}
+            audit.append(self.workspace, "judged", {**facts, "promoted": decision["promoted"], "reasons": reasons})
+            call(lambda: client.log_dict(version.run_id, decision, "decision.json"), "store the decision")
+            tags = {
+                "decision": "promoted" if decision["promoted"] else "refused",
+                "decision_reasons": "\n".join(reasons)[:_MAX_TAG],
+            }
+            for name, text in tags.items():
+                self._tag(version, name, text)
+
+    def status(self, decisions: int = 5) -> dict[str, Any]:
+        """Who serves and why: {champion, previous, challenger, data, drift, last_decisions}, newest decision first."""
+        champion = self.champion()
+        return {
+            "champion": self._facts(champion) if champion else None,
+            "previous": _named(self.previous(champion.dataset)) if champion else None,
+            "challenger": _named(self._seated(CHALLENGER, None)),
+            "data": {
+                "dataset": champion.dataset,
+                "hash": champion.tags["snapshot_hash"],
+                "as_of": champion.tags["as_of"],
+            }
+            if champion
+            else None,
+            "drift": _last_line(self.workspace),
+            "last_decisions": audit.read(self.workspace, decisions)[::-1],
+        }
+
+    def _facts(self, version: Version) -> dict[str, Any]:
+        metrics = self.artifact(version, "metrics.json")
+        return {
+            **(_named(version) or {}),
+            "kind": version.tags["kind"],
+            "dataset": version.dataset,
+            "trained_at": version.tags.get("trained_at", version.created),
+            "as_of": version.tags["as_of"],
+            "lineage_key": version.lineage_key,
+            "reproducible": version.tags["reproducible"] == "true",
+            "metrics": read_json(metrics)["metrics"] if metrics else {},
+        }
+
+    def _seated(self, seat: str, dataset: str | None) -> Version | None:
+        """Holder of a seat. The plain alias moves first, so it is believed wherever it is about the data set."""
+        aliases = self.aliases()
+        if not aliases:
+            return None
+        by_number = {one.version: one for one in self.versions()}
+        plain = by_number.get(aliases.get(seat, ""))
+        if dataset is None or (plain is not None and plain.dataset == dataset):
+            return plain
+        own = by_number.get(aliases.get(_of(seat, dataset), ""))
+        return own if own is not None and own.dataset == dataset else None
+
+    def _remember_serving(self) -> None:
+        """Complete what a killed process may have left: the serving champion is its data set's champion."""
+        serving, aliases = self.champion(), self.aliases()
+        if serving is not None and aliases.get(_of(CHAMPION, serving.dataset)) != serving.version:
+            self._set(_of(CHAMPION, serving.dataset), serving)
+
+    def _set_previous(self, dataset: str, previous: Version | None) -> None:
+        """None: keep what the data set has; one that belongs to another data set is taken from the plain alias."""
+        previous = previous or self.previous(dataset)
+        if previous is not None:
+            self._set(_of(PREVIOUS, dataset), previous)
+            self._set(PREVIOUS, previous)
+        elif PREVIOUS in self.aliases():
+            client = self.connection.client()
+            self.connection.call(
+                lambda: client.delete_registered_model_alias(MODEL_NAME, PREVIOUS), "move the alias previous"
+            )
+
+    def _set(self, alias: str, version: Version) -> None:
+        client = self.connection.client()
+        self.connection.call(
+            lambda: client.set_registered_model_alias(MODEL_NAME, alias, version.version), f"move the alias {alias}"
+        )
+
+    def _tag(self, version: Version, name: str, text: str) -> None:
+        client = self.connection.client()
+        self.connection.call(
+            lambda: client.set_model_version_tag(MODEL_NAME, version.version, name, text), f"tag {version.version}"
+        )
+
+    def _audit(self, event: str, version: Version, old: Version | None, reason: str, by: str | None) -> None:
+        facts = {"version": version.version, "candidate": version.candidate, "dataset": version.dataset}
+        before = {"replaces": old.version if old else None}
+        audit.append(self.workspace, event, {**facts, **before, "reason": reason, "by": by or _user()})
+
+
+def _of(seat: str, dataset: str) -> str:
+    """Alias of a data set's own seat; MLflow allows no dots in aliases."""
+    return f"{seat}-{dataset.replace('.', '--')}"
+
+
+def _named(version: Version | None) -> dict[str, Any] | None:
+    return {"name": version.candidate, "version": version.version} if version else None
+
+
+def _user() -> str:
+    """Login name; in a container the user may have none."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
+
+
+def _last_line(workspace: Any) -> Any:
+    """Newest line of the drift history, None before the first check."""
+    import json
+
+    if not workspace.drift_history.is_file():
+        return None
+    lines = workspace.drift_history.read_text(encoding="utf-8").splitlines()
+    return json.loads(lines[-1]) if lines else None
