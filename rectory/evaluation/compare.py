@@ -1,0 +1,68 @@
+"""Two per-user frames of one test window, paired."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rectory.errors import UsageError
+from rectory.evaluation.holdout import SEED, SLICE
+from rectory.metrics.bootstrap import Gain, paired_gain
+from rectory.params.sections import EvaluateParams
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Gain of a challenger over another model in one metric: over all users and in each slice."""
+
+    metric: str
+    overall: Gain
+    slices: dict[str, Gain]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "metric": self.metric,
+            "overall": self.overall.to_dict(),
+            "slices": {name: gain.to_dict() for name, gain in self.slices.items()},
+        }
+
+
+def compare(challenger: pd.DataFrame, champion: pd.DataFrame, metric: str, params: EvaluateParams) -> Comparison:
+    """Pair the users of two `Holdout.per_user` frames that were measured on the same window.
+
+    Args:
+        metric: a ranking metric's column, "ndcg@10".
+    Raises:
+        UsageError: the frames are of other users, or have not the metric.
+    """
+    if not np.array_equal(challenger["user_id"].to_numpy(), champion["user_id"].to_numpy()):
+        raise UsageError(
+            f"the two evaluations are of different users ({len(challenger)} and {len(champion)}), so their gain cannot "
+            "be paired: evaluate both on the same test window (python -m tasks.evaluate CANDIDATE)."
+        )
+    for frame in (challenger, champion):
+        if metric not in frame:
+            raise UsageError(f"{metric} was not measured; there are {_metrics(frame)}. Set gate.metric or evaluate.k.")
+
+    def gain(rows: pd.Series | slice, column: str) -> Gain:
+        of_challenger, of_champion = challenger.loc[rows, column].to_numpy(), champion.loc[rows, column].to_numpy()
+        return paired_gain(of_challenger, of_champion, params.bootstrap_samples, SEED)
+
+    slices: dict[str, Gain] = {}
+    for column in (str(name) for name in challenger.columns):
+        if column.startswith(SLICE):
+            rows, measured, name = challenger[column], metric, column.removeprefix(SLICE)
+        elif column.startswith(f"{metric}|") and column in champion:
+            rows, measured, name = challenger[column].notna(), column, column.partition("|")[2]
+        else:
+            continue
+        if rows.sum() >= params.min_slice_users:
+            slices[name] = gain(rows, measured)
+    return Comparison(metric, gain(slice(None), metric), slices)
+
+
+def _metrics(frame: pd.DataFrame) -> list[str]:
+    return sorted(name for name in map(str, frame.columns) if "@" in name and "|" not in name and ":" not in name)
