@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
@@ -20,30 +22,55 @@ if TYPE_CHECKING:
 
     from rectory.arrays import Array
 
+_SCRATCH = re.compile(r"\.(\d+)-[0-9a-f]{8}\.(?:part|old)$")
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a scratch name beside `path`; move it into place when the block ends well, remove it when not.
 
     The block makes a file or a folder at the scratch name. A folder cannot be replaced in one system call, so the old
-    one is first renamed away: the moment without it is two renames long and `path` is never half of anything.
+    one is first renamed away: the moment without it is two renames long and `path` is never half of anything. What a
+    killed process had left beside `path` is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.part"
+    _sweep(path)
+    unique = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    scratch = path.parent / f".{path.name}.{unique}.part"
+    old = path.parent / f".{path.name}.{unique}.old"
     try:
         yield scratch
         if path.is_dir() and not path.is_symlink():
-            old = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.old"
             os.replace(path, old)
-            os.replace(scratch, path)
-            shutil.rmtree(old)
-        else:
-            os.replace(scratch, path)
+        os.replace(scratch, path)
     finally:
-        if scratch.is_dir():
-            shutil.rmtree(scratch, ignore_errors=True)
-        else:
-            scratch.unlink(missing_ok=True)
+        _remove(scratch)
+        _remove(old)
+
+
+def _sweep(path: Path) -> None:
+    """Remove scratch files of processes that are gone; those of living ones are theirs."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        owner = _SCRATCH.search(left.name)
+        if owner and not _alive(int(owner[1])):
+            _remove(left)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextmanager
