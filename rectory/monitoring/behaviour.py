@@ -31,6 +31,8 @@ OTHER = "(other)"
 NONE = "(none)"
 # Rarer values of the reference are put together as OTHER: their shares are noise.
 _MAX_VALUES = 30
+# Numbers beyond these quantiles of the reference are set to them.
+_TAILS = (0.005, 0.995)
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ class Windows:
         seed: equal seeds draw equal samples.
     """
 
-    def __init__(self, log: Log, start: int, length: int, count: int, sample_rows: int, seed: int) -> None:
+    def __init__(self, log: Log, *, start: int, length: int, count: int, sample_rows: int, seed: int) -> None:
         self.log, self.start, self.length, self.count = log, start, length, count
         self.sample_rows, self.seed = sample_rows, seed
         self.edges = np.searchsorted(log.time, [start - window * length for window in range(count + 1)], side="left")
@@ -194,9 +196,7 @@ class Windows:
 
 
 def distance(column: Column, reference: Array, current: Array) -> float:
-    """The column's distance between two samples; 0 when either has no value at all."""
-    if not len(reference) or not len(current):
-        return 0.0
+    """The column's distance between two samples, neither empty."""
     if column.kind == "numeric":
         return wasserstein(reference, current)
     size = len(column.labels)
@@ -204,8 +204,17 @@ def distance(column: Column, reference: Array, current: Array) -> float:
     return psi(before, now) if column.method == "psi" else jensen_shannon(before, now)
 
 
-def grouped(column: Column, reference: Array, current: Array) -> tuple[Column, Array, Array]:
-    """The same samples with all but the reference's most frequent values put together as OTHER."""
+def prepared(column: Column, reference: Array, current: Array) -> tuple[Column, Array, Array]:
+    """The same samples without what would drown a change: rare values become OTHER, extreme numbers are cut off.
+
+    What is rare or extreme is decided by the reference alone: what is looked for must not choose the yardstick.
+    """
+    if column.kind == "numeric":
+        low, high = np.quantile(reference, _TAILS)
+        # One wrong quantity of 89,000 would be most of the standard deviation that distances are measured in.
+        return (
+            (column, reference.clip(low, high), current.clip(low, high)) if low < high else (column, reference, current)
+        )
     if column.kind != "categorical" or len(column.labels) <= _MAX_VALUES:
         return column, reference, current
     counts = np.bincount(reference, minlength=len(column.labels))
@@ -218,12 +227,9 @@ def grouped(column: Column, reference: Array, current: Array) -> tuple[Column, A
 
 def distances(columns: Sequence[Column], reference: Sample, current: Sample) -> Float64Array:
     """(n_columns,) float64."""
-    return np.asarray(
-        [
-            distance(*grouped(column, reference.values[column.name], current.values[column.name]))
-            for column in columns
-        ]
-    )
+    pairs = ((column, reference.values[column.name], current.values[column.name]) for column in columns)
+    # A past window without any value (a price that was not recorded yet) cannot be compared: it teaches nothing.
+    return np.asarray([distance(*prepared(*pair)) if len(pair[1]) and len(pair[2]) else 0.0 for pair in pairs])
 
 
 def _clean(column: Column, values: Array) -> Array:

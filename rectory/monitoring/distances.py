@@ -15,6 +15,13 @@ from rectory.arrays import Array, Float64Array
 
 Method = Literal["wasserstein", "jensenshannon", "psi"]
 
+# Largest possible value of each.
+CEILINGS: dict[Method, float] = {
+    "wasserstein": float("inf"),
+    "jensenshannon": float(np.sqrt(np.log(2))),
+    "psi": float("inf"),
+}
+
 _MIN_SCALE = 0.001  # Evidently's own: a constant reference would divide by zero.
 _EMPTY_SHARE = 0.0001
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from rectory.arrays import Array, Float64Array
-from rectory.monitoring.behaviour import Column, Sample, distances, grouped
-from rectory.monitoring.calibration import SEVERE, Thresholds, learn_thresholds, leave_one_out
-from rectory.monitoring.distances import Method, null_scale, shares
+from rectory.monitoring.behaviour import Column, Sample, distances, prepared
+from rectory.monitoring.calibration import Thresholds, learn_thresholds, leave_one_out
+from rectory.monitoring.distances import CEILINGS, Method, null_scale, shares
 from rectory.monitoring.plan import Plan
 
 # Smaller distances do not matter, whatever their probability.
@@ -58,7 +58,7 @@ def compare_inputs(plan: Plan, alarm_share: float, report: Reporter | None = Non
     limits, quiet = _limits(plan, columns, alarm_share, reference, current)
     warn = {column.name: float(limit) for column, limit in zip(columns, limits.warn, strict=True)}
     drift = {column.name: float(limit) for column, limit in zip(columns, limits.drift, strict=True)}
-    sides = [grouped(column, reference.values[column.name], current.values[column.name]) for column in columns]
+    sides = [prepared(column, reference.values[column.name], current.values[column.name]) for column in columns]
     shown = [column for column, _, _ in sides]
     before = {column.name: values for column, values, _ in sides}
     now = {column.name: values for column, _, values in sides}
@@ -88,14 +88,20 @@ def floors(columns: Sequence[Column]) -> Float64Array:
     return np.asarray([FLOORS[column.method] for column in columns])
 
 
+def ceilings(columns: Sequence[Column]) -> Float64Array:
+    """(n_columns,) largest possible distances."""
+    return np.asarray([CEILINGS[column.method] for column in columns])
+
+
 def _limits(
     plan: Plan, columns: Sequence[Column], alarm_share: float, reference: Sample, current: Sample
 ) -> tuple[Thresholds, float | None]:
     """Learned thresholds and the share of past windows that they would call, or fixed ones and None."""
     if plan.pairs:
         past = past_distances(plan, columns)
-        alarms = leave_one_out(past, alarm_share, floors(columns))
-        learned = learn_thresholds(past, alarm_share, floors(columns))
+        lowest, highest = floors(columns), ceilings(columns)
+        alarms = leave_one_out(past, alarm_share, lowest, highest)
+        learned = learn_thresholds(past, alarm_share, lowest, highest)
         return learned, None if alarms is None else float(alarms.mean())
     # Rows of one user resemble each other: users, not rows, are the independent draws.
     chance = np.asarray(
@@ -142,6 +148,3 @@ def _change(reference: dict[str, float], current: dict[str, float]) -> str:
     if "mean" in reference and "median" in reference:
         return f"mean {reference['mean']:.4g} -> {current['mean']:.4g}"
     return f"share of {name} {reference[name]:.1%} -> {current[name]:.1%}"
-
-
-__all__ = ["FLOORS", "SEVERE", "Inputs", "compare_inputs", "floors", "past_distances", "worst"]
