@@ -193,7 +193,7 @@ def learning_curves(name: str, curve: Sequence[dict[str, Any]], metric: str) -> 
 
 
 def _svg(name: str, draw: Callable[[Any], None], size: tuple[float, float] = (5.2, 3.2)) -> str:
-    """Inches to an inline `<svg>` without fixed size, hidden from screen readers: the figure around it has the words."""
+    """Inches to an inline `<svg>` without fixed size; screen readers get the words of the figure around it."""
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -246,7 +246,9 @@ def _inline(document: str, prefix: str) -> str:
 
 def _opening(match: re.Match[str]) -> str:
     width = float(match.group(1).split()[2])
-    return f'<svg viewBox="{match.group(1)}" style="max-width: {width * 1.25:.0f}px" aria-hidden="true" focusable="false">'
+    return (
+        f'<svg viewBox="{match.group(1)}" style="max-width: {width * 1.25:.0f}px" aria-hidden="true" focusable="false">'
+    )
 
 
 def _compact(value: float, _position: int = 0) -> str:

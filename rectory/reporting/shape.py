@@ -95,7 +95,7 @@ def _over_time(times: Array) -> tuple[float, Array, Array]:
     day = np.timedelta64(1, "D")
     first, last = times.min(), times.max()
     days = max(float((last - first) / day), 1e-6)
-    if days < 7:  # noqa: PLR2004 - a log of hours has no days to show
+    if days < 7:  # a log of hours has no days to show
         width = max(days / 48, 1e-6)
     else:
         first = first.astype("datetime64[D]").astype("datetime64[ns]")

@@ -101,6 +101,9 @@ class DriftColumn(Part):
     distance: float | None = None
     threshold: float | None = None
     drifted: bool = False
+    """The distance is beyond the threshold."""
+    status: str = "unknown"
+    """ok, warn or drift."""
     method: str | None = None
 
 
@@ -259,7 +262,9 @@ def _rule(reason: str | Facts) -> RuleSummary:
     if isinstance(reason, str):
         return RuleSummary(rule="", passed=None, text=reason)
     return RuleSummary(
-        rule=str(reason.get("rule", "")), passed=reason.get("passed"), text=str(reason.get("text") or reason.get("rule"))
+        rule=str(reason.get("rule", "")),
+        passed=reason.get("passed"),
+        text=str(reason.get("text") or reason.get("rule")),
     )
 
 
@@ -271,16 +276,21 @@ def _drift(drift: Facts | None) -> DriftSummary:
         columns = [{"column": name, **facts} for name, facts in columns.items()]
     return DriftSummary(
         status=drift.get("status", "unknown"),
-        columns=[
-            DriftColumn(
-                column=str(one.get("column", one.get("name"))),
-                distance=finite(one.get("distance")),
-                threshold=finite(one.get("threshold")),
-                drifted=bool(one.get("drifted", False)),
-                method=_text(one.get("method")),
-            )
-            for one in columns
-        ],
+        columns=[_drift_column(one) for one in columns],
+    )
+
+
+def _drift_column(one: Facts) -> DriftColumn:
+    distance, threshold = finite(one.get("distance")), finite(one.get("threshold"))
+    beyond = distance is not None and threshold is not None and distance > threshold
+    status = str(one.get("status") or ("drift" if one.get("drifted", beyond) else "ok"))
+    return DriftColumn(
+        column=str(one.get("column", one.get("name"))),
+        distance=distance,
+        threshold=threshold,
+        drifted=bool(one.get("drifted", status == "drift")),
+        status=status,
+        method=_text(one.get("method")),
     )
 
 

@@ -1,0 +1,142 @@
+"""What a run ends with in the terminal; reads well at 80 columns and without colour."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rectory.reporting.summary import Summary
+from rectory.reporting.views import badges
+from rectory.reporting.words import count, duration, figure, headline, moment, ranked, short_hash, verdict
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+_COLOURS = {"promoted": "green", "kept": "cyan", "refused": "red", "failed": "red", "undecided": "yellow"}
+_DRIFT = {"ok": "green", "warn": "yellow", "drift": "red", "unknown": "dim"}
+_MARKS = {True: "[green]pass[/]", False: "[red]FAIL[/]", None: "[dim]note[/]"}
+_MOST_COLUMNS = 4
+
+
+def print_summary(summary: Summary, console: Console, reports: Path = Path("reports")) -> None:
+    """Candidates side by side, the decision and its reasons, data, drift, where the page is and what to type next.
+
+    Args:
+        summary: of the run.
+        console: to print on; its width is used, its colours are optional.
+        reports: folder with `latest/`, as the person would type it.
+    """
+    from rich.markup import escape
+    from rich.padding import Padding
+
+    console.print()
+    console.print(f"[bold]{escape(summary.dataset)}[/], as of {moment(summary.as_of)}", highlight=False)
+    if summary.reused:
+        console.print(
+            "Nothing has changed since the last run: its results stand, nothing was trained.", highlight=False
+        )
+    console.print()
+    if summary.candidates:
+        console.print(Padding(_candidates(summary), (0, 0, 1, 0)))
+    console.print(f"[bold {_COLOURS[verdict(summary)]}]{escape(headline(summary))}[/]", highlight=False)
+    if summary.decision.rules:
+        console.print(_rules(summary))
+    console.print()
+    console.print(_facts(summary, reports))
+    console.print()
+    console.print(_next(reports))
+
+
+def _candidates(summary: Summary) -> Table:
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), expand=False)
+    table.add_column("candidate", overflow="fold")
+    table.add_column(summary.metric, justify="right", no_wrap=True)
+    table.add_column("95% interval", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    table.add_column("fit", justify="right", no_wrap=True)
+    entries = ranked(summary)
+    ends = [metrics.high or metrics.value or 0 for _, one in entries if (metrics := one.metrics.get(summary.metric))]
+    top = max(ends, default=0)
+    for name, facts in entries:
+        marks = badges(name, summary)
+        one = facts.metrics.get(summary.metric)
+        table.add_row(
+            escape(name) + "".join(f" [{'bold green' if mark == 'champion' else 'dim'}]({mark})[/]" for mark in marks),
+            figure(one.value if one else None),
+            f"{figure(one.low)} {figure(one.high)}" if one and one.low is not None else "",
+            _bar(one.low, one.value, one.high, top) if one else "",
+            duration(facts.fit_seconds),
+        )
+    return table
+
+
+def _bar(low: float | None, value: float | None, high: float | None, top: float, width: int = 14) -> str:
+    """`      --o--   ` in plain ASCII: the interval's place between 0 and the largest upper bound."""
+    if value is None or not top:
+        return ""
+    left, point, right = (
+        min(width - 1, max(0, round((value if end is None else end) / top * (width - 1)))) for end in (low, value, high)
+    )
+    return "".join("o" if place == point else "-" if left <= place <= right else " " for place in range(width))
+
+
+def _rules(summary: Summary) -> Table:
+    from rich.markup import escape
+
+    table = _grid(6)
+    for rule in summary.decision.rules:
+        table.add_row(f"  {_MARKS[rule.passed]}", escape(rule.text))
+    return table
+
+
+def _facts(summary: Summary, reports: Path) -> Table:
+    from rich.markup import escape
+
+    rows = summary.snapshot
+    table = _grid(8)
+    table.add_row(
+        "data",
+        f"{count(rows.rows_in)} rows = {count(rows.rows_kept)} kept + {count(rows.rows_quarantined)} quarantined + "
+        f"{count(rows.rows_filtered)} filtered; {short_hash(rows.hash)}",
+    )
+    drift = summary.drift
+    moved = [one.column for one in drift.columns if one.status != "ok"]
+    more = f" and {len(moved) - _MOST_COLUMNS} more" if len(moved) > _MOST_COLUMNS else ""
+    which = f": {escape(', '.join(moved[:_MOST_COLUMNS]))}{more}" if moved else ""
+    watched = f" ({len(drift.columns)} columns watched)" if drift.columns else ""
+    table.add_row("drift", f"[{_DRIFT[drift.status]}]{drift.status}[/]{which}{watched}")
+    memory = f", at most {summary.peak_memory_mb / 1024:.1f} GiB" if summary.peak_memory_mb else ""
+    table.add_row("time", f"{duration(summary.total_seconds)}{memory}")
+    table.add_row("report", f"[bold]{escape(str(reports / 'latest' / 'index.html'))}[/]")
+    return table
+
+
+def _next(reports: Path) -> Table:
+    from rich.markup import escape
+
+    table = _grid(8)
+    for number, command in enumerate(
+        (
+            "rectory recommend USER",
+            "rectory status",
+            "prefect server start",
+            "mlflow ui --backend-store-uri sqlite:///.rectory/mlflow.db",
+            f"open {reports / 'latest' / 'index.html'}",
+        )
+    ):
+        table.add_row("" if number else "next", escape(command))
+    return table
+
+
+def _grid(width: int) -> Table:
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True, min_width=width)
+    table.add_column(overflow="fold")
+    return table
