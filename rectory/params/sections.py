@@ -113,9 +113,11 @@ class GateParams(Section):
     metric: str = "ndcg@10"
     """Metric that is compared, at the first evaluate.k."""
     min_gain: float = 0.0
-    """Relative gain over the champion that the interval's lower bound must reach."""
+    """Relative gain over the champion that the interval's lower bound must reach; at 0 it must lie above."""
+    min_users: Annotated[int, Field(ge=2)] = 20
+    """Test users that a gain over the champion or a baseline must rest on."""
     beat_baselines: bool = True
-    """The interval of the gain over each baseline must lie above zero."""
+    """The interval of the gain over each baseline must lie above zero (a baseline must not lie below another)."""
     max_slice_loss: Share | None = 0.1
     """A slice's gain interval may not lie wholly below minus this share; null switches the rule off."""
     min_coverage_ratio: Share | None = 0.5

@@ -1,0 +1,338 @@
+"""The promotion gate: numbers in, a decision with its reasons out. Pure: it reads and writes nothing.
+
+docs/gate.md states the policy. `choose_challengers` says who may try, `decide` judges one challenger, `settle` goes
+through the challengers in order and sees to it that a first champion results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import inf, isfinite
+from typing import Any
+
+from rectory.metrics.bootstrap import Gain, Interval
+from rectory.models.protocol import FitReport
+from rectory.params.sections import GateParams
+
+
+@dataclass(frozen=True)
+class Contender:
+    """What is known of a challenger from today's test window.
+
+    value: mean of the gate's metric. coverage: share of the catalogue in any list. popularity_share: share of places
+    that hold a head item. lineage_key: None when unknown.
+    """
+
+    name: str
+    value: float
+    users: int
+    coverage: float
+    popularity_share: float
+    milliseconds_per_user: float
+    model_mb: float
+    baseline: bool = False
+    lineage_key: str | None = None
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The seated champion, measured on the same window; gain and slices are the challenger's over it."""
+
+    name: str
+    gain: Gain
+    coverage: float
+    popularity_share: float
+    slices: Mapping[str, Gain] = field(default_factory=dict)
+    version: str | None = None
+    lineage_key: str | None = None
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A baseline on the same window; gain is the challenger's over it."""
+
+    name: str
+    gain: Gain
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One rule: whether it passed, and a sentence with the numbers."""
+
+    rule: str
+    passed: bool
+    text: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"rule": self.rule, "passed": self.passed, "text": self.text}
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Promote or not, and why. `attempts`: decisions on the other challengers that were tried."""
+
+    promote: bool
+    challenger: Contender
+    champion: Champion | None
+    baselines: tuple[Baseline, ...]
+    reasons: tuple[Reason, ...]
+    attempts: tuple[Decision, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """For decision.json. Numbers that are not finite become null."""
+        before = self.champion
+        contender = {key: _plain(value) for key, value in vars(self.challenger).items()}
+        gains: dict[str, Any] = {"baselines": {rival.name: rival.gain.to_dict() for rival in self.baselines}}
+        if before is not None:
+            slices = {name: gain.to_dict() for name, gain in before.slices.items()}
+            gains["champion"] = before.gain.to_dict() | {"slices": slices}
+        return {
+            "promoted": self.promote,
+            "challenger": contender,
+            "champion_before": None if before is None else {"name": before.name, "version": before.version},
+            "reasons": [reason.to_dict() for reason in self.reasons],
+            "gains": gains,
+            "attempts": [
+                {
+                    "challenger": tried.challenger.name,
+                    "promoted": tried.promote,
+                    "reasons": [reason.to_dict() for reason in tried.reasons],
+                }
+                for tried in self.attempts
+            ],
+        }
+
+
+@dataclass(frozen=True)
+class Case:
+    """One challenger with what it is held against."""
+
+    challenger: Contender
+    champion: Champion | None
+    baselines: tuple[Baseline, ...]
+
+
+def choose_challengers(fit_reports: Mapping[str, FitReport], baselines: Collection[str]) -> list[str]:
+    """Who tries for the seat, in order: the best candidate that is no baseline, then the best baseline.
+
+    By validation score and never by the test window, which would flatter whoever was lucky there. Equal scores go by
+    name. Candidates without a finite score stand behind those with one.
+
+    Raises:
+        ValueError: scores of different metrics.
+    """
+    metrics = {report.metric for report in fit_reports.values()}
+    if len(metrics) > 1:
+        raise ValueError(f"validation scores of different metrics cannot be ranked: {sorted(metrics)}")
+
+    def by_score(name: str) -> tuple[float, str]:
+        score = fit_reports[name].score
+        return (-score if isfinite(score) else inf, name)
+
+    ranked = sorted(fit_reports, key=by_score)
+    others = [name for name in ranked if name not in baselines]
+    return others[:1] + [name for name in ranked if name in baselines][:1]
+
+
+def settle(cases: Sequence[Case], rules: GateParams, note: str | None = None) -> Decision:
+    """Try the challengers in order; the first that passes is promoted.
+
+    If none passes, the first one's decision is returned with the others as `attempts`. If moreover the seat is empty,
+    it is filled all the same, since serving nobody is worse than a plain list: by the last that can be measured, which
+    is the best baseline where there is one.
+
+    Args:
+        cases: in the order of `choose_challengers`, at least one.
+        note: why a seated champion was left out of account, e.g. it was made for another data set.
+    """
+    if not cases:
+        raise ValueError("no challengers")
+    tried: list[Decision] = []
+    for case in cases:
+        decision = decide(case.challenger, case.champion, case.baselines, rules, note)
+        if decision.promote:
+            return replace(decision, attempts=tuple(tried))
+        tried.append(decision)
+    working = [one for one in tried if one.champion is None and _fault(one.challenger) is None]
+    if working:
+        chosen = working[-1]
+        missed = ", ".join(reason.rule for reason in chosen.reasons if not reason.passed)
+        text = (
+            f"{chosen.challenger.name} takes the empty seat: no challenger passed every rule (it missed: {missed}), "
+            "but without a champion nobody is served at all"
+        )
+        seated = replace(chosen, promote=True, reasons=(*chosen.reasons, Reason("empty_seat", True, text)))
+        return replace(seated, attempts=tuple(one for one in tried if one is not chosen))
+    return replace(tried[0], attempts=tuple(tried[1:]))
+
+
+def decide(
+    challenger: Contender,
+    champion: Champion | None,
+    baselines: Sequence[Baseline],
+    rules: GateParams,
+    note: str | None = None,
+) -> Decision:
+    """Judge one challenger by every rule, so that a refusal names all that is missing at once.
+
+    Args:
+        champion: None: the seat is empty, or its holder cannot be compared (`note` says why).
+        baselines: the other candidates that are baselines, in any order.
+    """
+    rivals = tuple(sorted(baselines, key=lambda rival: rival.name))
+    if champion is not None and champion.lineage_key is not None and champion.lineage_key == challenger.lineage_key:
+        text = f"{challenger.name} is already champion: same data, params, code and lock as {_seated(champion)}"
+        reasons = [Reason("already_champion", False, text)]
+    elif (fault := _fault(challenger)) is not None:
+        reasons = [Reason("measured", False, f"{challenger.name} cannot be judged: {fault}")]
+    else:
+        reasons = [
+            *_against_baselines(challenger, rivals, rules),
+            *_against_champion(challenger, champion, rules, note),
+        ]
+        reasons += _limits(challenger, rules)
+    return Decision(all(reason.passed for reason in reasons), challenger, champion, rivals, tuple(reasons))
+
+
+def _fault(challenger: Contender) -> str | None:
+    """Why the numbers of a challenger mean nothing, if so."""
+    if challenger.users < 1:
+        return "no test user has a relevant item"
+    for name in ("value", "coverage", "popularity_share", "milliseconds_per_user", "model_mb"):
+        if not isfinite(getattr(challenger, name)):
+            return f"its {name.replace('_', ' ')} is {getattr(challenger, name)}"
+    return None
+
+
+def _against_baselines(challenger: Contender, baselines: Sequence[Baseline], rules: GateParams) -> list[Reason]:
+    if not rules.beat_baselines:
+        return []
+    reasons = []
+    for rival in baselines:
+        rule, shown = f"baseline:{rival.name}", f"{rules.metric} {_gain_text(rival.gain)} against {rival.name}"
+        deciding = _deciding(rival.gain)
+        if not _sound(rival.gain):
+            reasons.append(Reason(rule, False, f"{shown}: not a comparison, the numbers are not finite"))
+        elif challenger.baseline:
+            beaten = deciding.high < 0 and deciding.users >= rules.min_users
+            text = "the interval lies below zero" if beaten else "not beaten by it with confidence"
+            reasons.append(Reason(rule, not beaten, f"{shown}: {text}"))
+        elif deciding.users < rules.min_users:
+            text = f"only {deciding.users} test users, {rules.min_users} are asked"
+            reasons.append(Reason(rule, False, f"{shown}: {text}"))
+        else:
+            won = deciding.low > 0
+            text = "the interval lies above zero" if won else "the interval does not lie above zero"
+            reasons.append(Reason(rule, won, f"{shown}: {text}"))
+    return reasons
+
+
+def _against_champion(
+    challenger: Contender, champion: Champion | None, rules: GateParams, note: str | None
+) -> list[Reason]:
+    if champion is None:
+        text = f"{challenger.name} needs no gain over a champion: " + (note or "there is none yet")
+        return [Reason("no_champion", True, text)]
+    return [_enough_gain(champion, rules), *_slices(champion, rules), *_guardrails(challenger, champion, rules)]
+
+
+def _enough_gain(champion: Champion, rules: GateParams) -> Reason:
+    gain, against = champion.gain, f"against champion {_seated(champion)}"
+    shown = f"{rules.metric} {_gain_text(gain)}"
+    if not _sound(gain):
+        return Reason("gain", False, f"{shown} {against}: not a comparison, the numbers are not finite")
+    deciding = _deciding(gain)
+    if deciding.users < rules.min_users:
+        text = f"{shown} {against}: only {deciding.users} test users, {rules.min_users} are asked"
+        return Reason("gain", False, text)
+    if gain.relative is None:
+        passed = deciding.low > 0 or (deciding.low == 0 and rules.min_gain < 0)
+        text = "high enough" if passed else "not above zero"
+        why = "the champion's own value is at or near 0, so the absolute gain counts"
+        return Reason("gain", passed, f"{shown} {against}: {why} and its interval is {text}")
+    asked = f"the asked {rules.min_gain:+.1%}"
+    if deciding.low < rules.min_gain:
+        return Reason("gain", False, f"{shown} {against}: the interval reaches below {asked}")
+    # With min_gain 0 two models that answer alike would pass forever; only a negative min_gain asks for no gain at all.
+    if deciding.low <= 0 <= rules.min_gain:
+        return Reason("gain", False, f"{shown} {against}: the interval starts at zero, which is no evidence of a gain")
+    return Reason("gain", True, f"{shown} {against}: the interval stays above {asked}")
+
+
+def _slices(champion: Champion, rules: GateParams) -> list[Reason]:
+    limit = rules.max_slice_loss
+    if limit is None:
+        return []
+    reasons = []
+    for name, gain in sorted(champion.slices.items()):
+        if not _sound(gain):
+            reasons.append(Reason(f"slice:{name}", False, f"{name}: not a comparison, the numbers are not finite"))
+        elif gain.relative is not None and gain.relative.high < -limit:
+            text = f"{rules.metric} {_gain_text(gain)} for {name}: the interval lies wholly below {-limit:+.1%}"
+            reasons.append(Reason(f"slice:{name}", False, text))
+    if not reasons:
+        text = f"none of {len(champion.slices)} slices loses more than {limit:.1%} with confidence"
+        reasons.append(Reason("slices", True, text))
+    return reasons
+
+
+def _guardrails(challenger: Contender, champion: Champion, rules: GateParams) -> list[Reason]:
+    reasons = []
+    if rules.min_coverage_ratio is not None:
+        floor = rules.min_coverage_ratio * champion.coverage
+        passed = challenger.coverage >= floor
+        text = (
+            f"catalogue coverage {challenger.coverage:.2%} against the champion's {champion.coverage:.2%}: "
+            f"{'at or above' if passed else 'below'} the asked {floor:.2%}"
+        )
+        reasons.append(Reason("coverage", passed, text))
+    if rules.max_popularity_share_ratio is not None:
+        ceiling = rules.max_popularity_share_ratio * champion.popularity_share
+        passed = challenger.popularity_share <= ceiling
+        text = (
+            f"popularity share {challenger.popularity_share:.1%} against the champion's "
+            f"{champion.popularity_share:.1%}: {'within' if passed else 'above'} the allowed {min(ceiling, 1.0):.1%}"
+        )
+        reasons.append(Reason("popularity", passed, text))
+    return reasons
+
+
+def _limits(challenger: Contender, rules: GateParams) -> list[Reason]:
+    reasons = []
+    for rule, label, value, limit, unit in (
+        ("latency", "batch scoring", challenger.milliseconds_per_user, rules.max_milliseconds_per_user, "ms a user"),
+        ("size", "model size", challenger.model_mb, rules.max_model_mb, "MB"),
+    ):
+        if limit is not None:
+            passed = value <= limit
+            text = f"{label} {value:.3g} {unit}: {'within' if passed else 'above'} the allowed {limit:g} {unit}"
+            reasons.append(Reason(rule, passed, text))
+    return reasons
+
+
+def _deciding(gain: Gain) -> Interval:
+    return gain.absolute if gain.relative is None else gain.relative
+
+
+def _sound(gain: Gain) -> bool:
+    numbers = [gain.absolute, *([] if gain.relative is None else [gain.relative])]
+    finite = all(isfinite(end) for one in numbers for end in (one.value, one.low, one.high))
+    return finite and gain.absolute.users > 0
+
+
+def _gain_text(gain: Gain) -> str:
+    """`+1.0% [-0.4%, +2.3%]`, or the absolute gain where there is no relative one."""
+    if gain.relative is None:
+        one = gain.absolute
+        return f"{one.value:+.4f} [{one.low:+.4f}, {one.high:+.4f}]"
+    one = gain.relative
+    return f"{one.value:+.1%} [{one.low:+.1%}, {one.high:+.1%}]"
+
+
+def _seated(champion: Champion) -> str:
+    return champion.name if champion.version is None else f"{champion.name} version {champion.version}"
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and not isfinite(value) else value
