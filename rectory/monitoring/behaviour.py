@@ -112,7 +112,7 @@ def read_log(interactions: pd.DataFrame, categories: Mapping[str, pd.Series], zo
     add(Column("hour", "categorical", tuple(f"{hour:02d}" for hour in range(24))), local.hour.to_numpy(np.int8))
     add(Column("weekday", "categorical", WEEKDAYS), local.dayofweek.to_numpy(np.int8))
     # Nanoseconds whatever the unit of the column, so that window edges can be compared with them.
-    time = moment.as_unit("ns").asi8
+    time = moment.as_unit("ns").to_numpy().astype(np.int64)
     return Log(time, user.astype(np.int32), item.astype(np.int32), tuple(columns), static)
 
 
@@ -120,10 +120,10 @@ def read_log(interactions: pd.DataFrame, categories: Mapping[str, pd.Series], zo
 class Sample:
     """Values of the watched columns on one side of a comparison.
 
-    values: name -> codes or float64 numbers (not nan). rows, users: sizes before sampling.
+    columns: name -> codes or float64 numbers (not nan). rows, users: sizes before sampling.
     """
 
-    values: dict[str, Array]
+    columns: dict[str, Array]
     rows: int
     users: int
 
@@ -227,7 +227,7 @@ def prepared(column: Column, reference: Array, current: Array) -> tuple[Column, 
 
 def distances(columns: Sequence[Column], reference: Sample, current: Sample) -> Float64Array:
     """(n_columns,) float64."""
-    pairs = ((column, reference.values[column.name], current.values[column.name]) for column in columns)
+    pairs = [(column, reference.columns[column.name], current.columns[column.name]) for column in columns]
     # A past window without any value (a price that was not recorded yet) cannot be compared: it teaches nothing.
     return np.asarray([distance(*prepared(*pair)) if len(pair[1]) and len(pair[2]) else 0.0 for pair in pairs])
 
@@ -242,7 +242,8 @@ def _clean(column: Column, values: Array) -> Array:
 
 def _first_rows(codes: Array) -> Array:
     """(n_codes,) first row of each code; codes are numbered by first appearance."""
-    return np.unique(codes, return_index=True)[1]
+    first: Array = np.unique(codes, return_index=True)[1]
+    return first
 
 
 def _rank_buckets(before: Array, n_items: int) -> Array:

@@ -57,7 +57,7 @@ def learn_thresholds(
     if windows < MIN_WINDOWS:
         raise ValueError(f"{windows} windows cannot teach a threshold, {MIN_WINDOWS} are needed")
     # Below a quarter of the floor, differences in the logarithm are noise that would only widen the spread.
-    # With a ceiling the odds take the distance's place: nearly equal where it is small, and no bound passes the ceiling.
+    # With a ceiling the odds take the distance's place: nearly equal where it is small, and no bound can pass it.
     raised = np.minimum(np.maximum(distances, floors / 4), 0.999 * ceilings)
     logs = np.log(raised) - np.log1p(-raised / ceilings)
     centre = np.median(logs, axis=0)

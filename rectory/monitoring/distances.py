@@ -1,7 +1,7 @@
 """How far two samples of one column lie apart: the same numbers that Evidently reports, without its set-up cost.
 
-Thresholds need the distances of some ten past windows in each column. Evidently takes seconds for each comparison, these
-take milliseconds; a test holds the two equal to 1e-6. All are 0 for equal samples and none is a p-value: with enough
+Thresholds need the distances of some ten past windows in each column. Evidently takes seconds for each comparison,
+these take milliseconds; a test holds the two equal to 1e-6. All are 0 for equal samples and none is a p-value: with enough
 rows every p-value is tiny, and says nothing about size.
 """
 
@@ -67,7 +67,7 @@ def psi(reference: Array, current: Array) -> float:
 def shares(counts: Array) -> Float64Array:
     """(k,) float64, counts over their sum."""
     counts = np.asarray(counts, dtype=np.float64)
-    return counts / counts.sum()
+    return np.asarray(counts / counts.sum(), dtype=np.float64)
 
 
 def null_scale(method: Method, values: int, reference_size: int, current_size: int) -> float:

@@ -71,7 +71,7 @@ def evidently_distances(
 
 
 def _frame(columns: Sequence[Column], values: dict[str, Array]) -> pd.DataFrame:
-    """One frame of columns of unequal length (user_activity has a row a user); Evidently drops the nan at their ends."""
+    """One frame of columns of unequal length (user_activity has a row a user); Evidently drops the nan at the ends."""
     series: dict[str, pd.Series] = {}
     for column in columns:
         if column.kind == "numeric":

@@ -53,12 +53,12 @@ def compare_inputs(plan: Plan, alarm_share: float, report: Reporter | None = Non
     windows = plan.windows
     reference, current = windows.sample(plan.reference, plan.columns), windows.sample((0,), plan.columns)
     columns = [
-        column for column in plan.columns if len(reference.values[column.name]) and len(current.values[column.name])
+        column for column in plan.columns if len(reference.columns[column.name]) and len(current.columns[column.name])
     ]
     limits, quiet = _limits(plan, columns, alarm_share, reference, current)
     warn = {column.name: float(limit) for column, limit in zip(columns, limits.warn, strict=True)}
     drift = {column.name: float(limit) for column, limit in zip(columns, limits.drift, strict=True)}
-    sides = [prepared(column, reference.values[column.name], current.values[column.name]) for column in columns]
+    sides = [prepared(column, reference.columns[column.name], current.columns[column.name]) for column in columns]
     shown = [column for column, _, _ in sides]
     before = {column.name: values for column, values, _ in sides}
     now = {column.name: values for column, _, values in sides}
@@ -67,7 +67,8 @@ def compare_inputs(plan: Plan, alarm_share: float, report: Reporter | None = Non
     else:
         found = report(shown, before, now, warn)
     findings = [
-        _finding(column, found[column.name], warn[column.name], drift[column.name], before, now) for column in shown
+        _finding(column, found[column.name], warn[column.name], drift[column.name], (left, right))
+        for column, left, right in sides
     ]
     return Inputs(findings, limits.windows > 0, limits.windows, quiet, reference, current)
 
@@ -110,11 +111,9 @@ def _limits(
     return Thresholds(FIXED_WARN + _CHANCE_REACH * chance, FIXED_DRIFT + _CHANCE_REACH * chance, 0), None
 
 
-def _finding(
-    column: Column, found: float, warn: float, drift: float, before: dict[str, Array], now: dict[str, Array]
-) -> dict[str, Any]:
+def _finding(column: Column, found: float, warn: float, drift: float, sides: tuple[Array, Array]) -> dict[str, Any]:
     status = "drift" if found >= drift else "warn" if found >= warn else "ok"
-    reference, current = _summaries(column, before[column.name], now[column.name])
+    reference, current = _summaries(column, *sides)
     return {
         "column": column.name,
         "kind": column.kind,

@@ -67,23 +67,24 @@ def make_plan(
     before = int(np.searchsorted(log.time, start, side="left"))
     if before == 0 or before == len(log.time):
         raise DataError(
-            f"drift: the newest window, from {pd.Timestamp(start, tz='UTC')}, has {len(log.time) - before} of the log's "
-            f"{len(log.time)} rows; both it and the time before it need some. Set drift.window_days or split.test_days."
+            f"drift: the newest window, from {pd.Timestamp(start, tz='UTC')}, has {len(log.time) - before} of the "
+            f"log's {len(log.time)} rows; both it and the time before it need some. Set drift.window_days or split.test_days."
         )
     # The oldest window of all is no window to compare: nothing tells new from known there.
     usable = (start - int(log.time[0])) // length - 1
     columns = log.columns
     if usable < 1:
-        windows = Windows(log, start, start - int(log.time[0]), 1, sample_rows, seed)
+        whole = start - int(log.time[0])
+        windows = Windows(log, start=start, length=whole, count=1, sample_rows=sample_rows, seed=seed)
         note = (
-            "The history is shorter than two windows: everything before the newest window is the reference, and columns "
-            "that look back are left out."
+            "The history is shorter than two windows: everything before the newest window is the reference, and "
+            "columns that look back are left out."
         )
         return Plan(windows, columns, (1,), (), (note,))
     notes: list[str] = []
     lag = _lag(start, length, trained_until, usable, notes)
     span = min(max((usable - lag) // 3, 1), _MAX_REFERENCE_WINDOWS)
-    windows = Windows(log, start, length, usable, sample_rows, seed)
+    windows = Windows(log, start=start, length=length, count=usable, sample_rows=sample_rows, seed=seed)
     possible = [
         (window, tuple(range(window + lag + 1, window + lag + span + 1)))
         for window in range(1, usable - lag - span + 1)
@@ -111,7 +112,7 @@ def _lag(start: int, length: int, trained_until: pd.Timestamp | None, usable: in
             f"The champion was trained until {trained_until.isoformat()}, before the windows of this log: the oldest "
             "whole windows are the reference."
         )
-    return min(int(lag), usable - 1)
+    return int(min(lag, usable - 1))
 
 
 def _populated(windows: Windows, pair: tuple[int, tuple[int, ...]]) -> bool:
