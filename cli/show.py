@@ -30,3 +30,25 @@ def print_validation(report: dict[str, Any], console: Console) -> None:
     for check in report["checks"]:
         colour = _COLOURS.get(check["status"], "")
         console.print(f"[{colour}]{check['status']:>5}[/{colour}]  {check['name']}: {check['text']}", highlight=False)
+
+
+def print_status(facts: dict[str, Any], console: Console) -> None:
+    """Who serves, what it scored, the drift, the last decisions."""
+    champion = facts["champion"]
+    if champion is None:
+        console.print("No champion yet: `rectory run` makes one.")
+        return
+    console.print(f"[bold]champion[/bold]  {champion['name']} (version {champion['version']}), {champion['dataset']}")
+    console.print(f"          trained {champion['trained_at']}, as of {champion['as_of']}", highlight=False)
+    for name, metric in list(champion["metrics"].items())[:3]:
+        interval = f"{metric['value']:.4f} [{metric['low']:.4f}, {metric['high']:.4f}]"
+        console.print(f"          {name} {interval}, {metric['users']:,} users", highlight=False, markup=False)
+    previous = facts["previous"]
+    console.print(f"previous  {previous['name']} (version {previous['version']})" if previous else "previous  nobody")
+    console.print(f"data      {facts['data']['hash']}", highlight=False)
+    drift = facts["drift"]
+    console.print(f"drift     {drift['status'] if drift else 'not checked yet'}", highlight=False)
+    for decision in facts["last_decisions"]:
+        what = decision.get("reason") or "; ".join(decision.get("reasons", [])[:2])
+        line = f"{decision['at']}  {decision['event']} version {decision.get('version')}: {what}"
+        console.print(f"  {line}", highlight=False, markup=False)

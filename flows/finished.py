@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rectory.files import read_json, replacing, sha256_file, sha256_json, tree_digests, write_json
+from rectory.files import read_json, replacing, sha256_file, sha256_json, write_json
+from rectory.models.catalogue import module_of
 from rectory.params import Params, dump_params
+from rectory.registry.lineage import CodeGraph, code_hash, lock_hash
+from rectory.registry.store import ModelStore
 from rectory.workspace import Workspace
-
-_CODE = ("rectory", "tasks")
 
 
 @dataclass(frozen=True)
@@ -30,17 +32,15 @@ def inputs_key(workspace: Workspace, params: Params, fingerprint: str) -> str:
     """
     dumped = dump_params(params)
     del dumped["train"]["workers"]
-    code = Path(__file__).parent.parent
+    graph = CodeGraph()
+    kinds = {module_of(candidate.kind) for candidate in params.train.candidates.values()}
     return sha256_json(
         {
             "source": fingerprint,
             "params": dumped,
             "card": sha256_file(workspace.card(params.dataset)),
-            "code": {
-                room: {path: digest for path, digest in tree_digests(code / room).items() if "__pycache__" not in path}
-                for room in _CODE
-            },
-            "lock": sha256_file(workspace.lock_file) if workspace.lock_file.is_file() else None,
+            "code": code_hash(graph.modules([*graph.steps(), *kinds])),
+            "lock": lock_hash(workspace.lock_file),
         }
     )
 
@@ -48,8 +48,6 @@ def inputs_key(workspace: Workspace, params: Params, fingerprint: str) -> str:
 def same_inputs(workspace: Workspace, params: Params, fingerprint: str) -> Finished | None:
     """The earlier run with equal inputs whose results all still exist, and seat its champion again if it lost the seat
     to another data set; None when there is work to do."""
-    from rectory.registry.store import ModelStore
-
     record = _record(workspace, params.dataset)
     if not record.is_file():
         return None
@@ -80,8 +78,6 @@ def remember(workspace: Workspace, params: Params, fingerprint: str) -> None:
 
 def publish_again(earlier: Finished, workspace: Workspace, seconds: float) -> None:
     """Make the earlier report the latest one, marked as reused."""
-    import shutil
-
     source = workspace.reports / earlier.run_id
     with replacing(workspace.reports / "latest") as scratch:
         shutil.copytree(source, scratch)

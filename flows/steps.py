@@ -7,6 +7,7 @@ give the same bytes.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import os
 import sys
@@ -50,10 +51,22 @@ def _told(label: str, work: Callable[[], Any]) -> Any:
         announce(StepEvent(label, "failed", time.perf_counter() - began, str(error)))
         raise
     seconds = time.perf_counter() - began
-    text = getattr(result, "text", "") or ""
+    text = _in_words(result)
     announce(StepEvent(label, "done", seconds, text))
     logger.info("%s: %s (%.1f s)", label, text or "done", seconds)
     return result
+
+
+def _in_words(result: Any) -> str:
+    """`rows_kept=5` as `rows kept 5`, for what is short and says something."""
+    facts = dataclasses.asdict(result) if dataclasses.is_dataclass(result) and not isinstance(result, type) else result
+    words = []
+    for name, value in (facts or {}).items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        number = f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+        words.append(f"{name.replace('_', ' ')} {number}")
+    return ", ".join(words[:5])
 
 
 @task(name="step", task_run_name="{step}", cache_policy=NO_CACHE, timeout_seconds=timedelta(hours=6).total_seconds())
@@ -91,7 +104,7 @@ def run_candidate_step(
     """
     label = step_label(step, candidate)
 
-    def work() -> None:
+    def work() -> Any:
         log = workspace.root / "logs" / f"{label}.log"
         command = [sys.executable, "-m", f"tasks.{step}", candidate]
         command += ["--workspace", str(workspace.root), "--project", str(workspace.project)]
