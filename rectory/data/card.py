@@ -79,7 +79,7 @@ class TimestampColumn(Section):
 
     column: str
     format: str = "auto"
-    """auto | iso | epoch_s | epoch_ms | a strptime format such as %d.%m.%Y %H:%M."""
+    """auto | iso | epoch_s | epoch_ms | epoch_us | epoch_ns | a strptime format such as %d.%m.%Y %H:%M."""
     zone: str = "UTC"
     """IANA zone of times that name none."""
 
