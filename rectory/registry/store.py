@@ -23,6 +23,7 @@ __all__ = ["MODEL_NAME", "ModelStore", "Registered", "Version"]
 CHAMPION = "champion"
 PREVIOUS = "previous"
 CHALLENGER = "challenger"
+DECISION_FILE = "decision.json"
 _MAX_TAG = 5000
 
 
@@ -114,9 +115,14 @@ class ModelStore(Versions):
         with self.writing():
             facts = {"version": version.version, "candidate": version.candidate, "dataset": version.dataset}
             audit.append(self.workspace, "judged", {**facts, "promoted": decision["promoted"], "reasons": reasons})
-            call(lambda: client.log_dict(version.run_id, decision, "decision.json"), "store the decision")
+            champion = self.champion(version.dataset)
+            if champion is not None and champion.version == version.version and not decision["promoted"]:
+                # "Already champion" must not wipe out the decision that seated it.
+                return
+            call(lambda: client.log_dict(version.run_id, decision, DECISION_FILE), "store the decision")
             tags = {
                 "decision": "promoted" if decision["promoted"] else "refused",
+                "decision_run": str(decision.get("run_id", "")),
                 "decision_reasons": "\n".join(reasons)[:_MAX_TAG],
             }
             for name, text in tags.items():

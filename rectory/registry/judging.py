@@ -1,0 +1,211 @@
+"""From a run's files and the seated champion to the gate's cases: who is measured on what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from rectory.data.card import Card
+from rectory.errors import DataError
+from rectory.evaluation.compare import Comparison, compare
+from rectory.evaluation.holdout import Holdout, evaluate, milliseconds_per_user
+from rectory.evaluation.relevance import Window, build_window, load_window
+from rectory.features.training_set import TrainingSet
+from rectory.files import read_json, read_parquet
+from rectory.models.bundle import Bundle
+from rectory.models.protocol import FitReport
+from rectory.params import Params
+from rectory.registry.gate import Baseline, Case, Champion, Contender, Decision, Reason, choose_challengers, settle
+from rectory.registry.versions import Version
+from rectory.workspace import Workspace
+
+_MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the gate needs of one model on one window."""
+
+    per_user: pd.DataFrame
+    value: float
+    users: int
+    coverage: float
+    popularity_share: float
+
+
+class Judging:
+    """One run's candidates against each other and against the seated champion.
+
+    Args:
+        lineage_keys: candidate -> lineage key of this run.
+        champion: of this run's data set; None: the seat is empty.
+        bundle_of: loads a registered version.
+        note: why there is no champion to compare with, if it is not the first run.
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        workspace: Workspace,
+        card: Card,
+        *,
+        lineage_keys: dict[str, str],
+        champion: Version | None,
+        bundle_of: Callable[[Version], Bundle],
+        note: str | None = None,
+    ) -> None:
+        self._params = params
+        self._workspace = workspace
+        self._card = card
+        self._keys = lineage_keys
+        self._champion = champion
+        self._bundle_of = bundle_of
+        self._note = note
+        self._baselines = [name for name, one in params.train.candidates.items() if one.baseline]
+
+    def decide(self) -> Decision:
+        """Measure what is not measured yet and ask the gate."""
+        reports = {
+            name: FitReport(**read_json(self._workspace.fit_report(name))) for name in self._params.train.candidates
+        }
+        names = choose_challengers(reports, self._baselines)
+        champion, why_not = self._champion, None
+        if champion is not None:
+            try:
+                cases = [self._case(name, champion) for name in names]
+            except NotComparable as error:
+                why_not, champion = str(error), None
+        if champion is None:
+            cases = [self._case(name, None) for name in names]
+        if why_not is None:
+            return settle(cases, self._params.gate, self._note)
+        # Who cannot be compared with the champion must not take its seat.
+        first = settle(cases[:1], self._params.gate, why_not)
+        reasons = [one for one in first.reasons if one.rule not in ("no_champion", "empty_seat")]
+        return replace(first, promote=False, reasons=(*reasons, Reason("comparable", False, why_not)))
+
+    def _case(self, name: str, champion: Version | None) -> Case:
+        own = self._of_candidate(name)
+        rivals = tuple(
+            Baseline(rival, self._gain(own.per_user, self._of_candidate(rival).per_user).overall)
+            for rival in self._baselines
+            if rival != name
+        )
+        return Case(self._contender(name, own), self._seated(name, champion) if champion else None, rivals)
+
+    def _contender(self, name: str, own: Measured) -> Contender:
+        folder = self._workspace.model(name)
+        bundle = Bundle.load(folder)
+        return Contender(
+            name=name,
+            value=own.value,
+            users=own.users,
+            coverage=own.coverage,
+            popularity_share=own.popularity_share,
+            milliseconds_per_user=milliseconds_per_user(bundle, self._window.users, self._params.evaluate.k[0]),
+            model_mb=folder_mb(folder),
+            baseline=name in self._baselines,
+            lineage_key=self._keys[name],
+        )
+
+    def _seated(self, challenger: str, champion: Version) -> Champion:
+        """The champion on the part of the test window that it has not been trained on, the challenger on the same."""
+        window = self._common_window
+        if window is None:
+            of_champion, of_challenger = self._of_champion(champion), self._of_candidate(challenger)
+        else:
+            of_champion = self._measure(self._bundle_of(champion), window)
+            of_challenger = self._measure(Bundle.load(self._workspace.model(challenger)), window)
+        gains = self._gain(of_challenger.per_user, of_champion.per_user)
+        return Champion(
+            name=champion.candidate,
+            gain=gains.overall,
+            coverage=of_champion.coverage,
+            popularity_share=of_champion.popularity_share,
+            slices=gains.slices,
+            version=champion.version,
+            lineage_key=champion.lineage_key,
+        )
+
+    def _gain(self, challenger: pd.DataFrame, other: pd.DataFrame) -> Comparison:
+        return compare(challenger, other, self._params.gate.metric, self._params.evaluate)
+
+    def _of_candidate(self, name: str) -> Measured:
+        facts = read_json(self._workspace.metrics(name))
+        values = {metric: one["value"] for metric, one in facts["metrics"].items()}
+        return self._pick(read_parquet(self._workspace.per_user(name)), values, facts["users"])
+
+    def _of_champion(self, champion: Version) -> Measured:
+        same = [name for name, key in self._keys.items() if key == champion.lineage_key]
+        return self._of_candidate(same[0]) if same else self._measured_champion
+
+    @cached_property
+    def _measured_champion(self) -> Measured:
+        assert self._champion is not None  # noqa: S101 - for the type checker: callers have one
+        return self._measure(self._bundle_of(self._champion), self._window)
+
+    def _measure(self, bundle: Bundle, window: Window) -> Measured:
+        holdout: Holdout = evaluate(bundle, window, self._params.evaluate)
+        values = {metric: one.value for metric, one in holdout.metrics.items()}
+        return self._pick(holdout.per_user, values, holdout.users)
+
+    def _pick(self, per_user: pd.DataFrame, values: dict[str, float], users: int) -> Measured:
+        k = self._params.evaluate.k[0]
+        missing = float("nan")
+        return Measured(
+            per_user=per_user,
+            value=values.get(self._params.gate.metric, missing),
+            users=users,
+            coverage=values.get(f"coverage@{k}", missing),
+            popularity_share=values.get(f"popularity_share@{k}", missing),
+        )
+
+    @cached_property
+    def _window(self) -> Window:
+        return load_window(self._workspace, self._card, self._params)
+
+    @cached_property
+    def _common_window(self) -> Window | None:
+        """None: the whole test window is new to the champion. Else the rows from its training's end on.
+
+        Raises:
+            NotComparable: nothing is left.
+        """
+        assert self._champion is not None  # noqa: S101 - for the type checker: callers have one
+        split = read_json(self._workspace.split / "split.json")
+        known_until = datetime.fromisoformat(self._champion.tags["trained_until"])
+        if known_until <= datetime.fromisoformat(split["test_start"]):
+            return None
+        columns = ["user_id", "item_id", "event", "value", "timestamp"]
+        test = read_parquet(self._workspace.split / "test.parquet", columns)
+        users = self._workspace.tables / "users.parquet"
+        try:
+            return build_window(
+                test=test[test["timestamp"] >= pd.Timestamp(known_until)],
+                train=TrainingSet.load(self._workspace.features),
+                card=self._card,
+                head_share=self._params.evaluate.head_share,
+                user_table=read_parquet(users) if self._card.users is not None else None,
+                test_start=known_until.isoformat(),
+            )
+        except DataError:
+            raise NotComparable(
+                f"champion {self._champion.candidate} version {self._champion.version} was trained until "
+                f"{known_until.isoformat()} and so has seen this test window ({split['test_start']} to "
+                f"{split['test_end']}): there is nothing to compare on. A run with newer data can replace it; "
+                "`rectory promote VERSION` does so by hand"
+            ) from None
+
+
+class NotComparable(Exception):
+    """The champion knows the whole test window. No error of the run: it ends in a refusal."""
+
+
+def folder_mb(folder: Path) -> float:
+    """Size of the files below `folder` in MiB."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / _MIB
