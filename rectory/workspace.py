@@ -74,6 +74,10 @@ class Workspace:
         """One JSON line per drift check, appended."""
         return self.state / "drift.jsonl"
 
+    def kept_scores(self, dataset: str) -> Path:
+        """A compact copy of the last scored runs' lists, to compare the next ones with."""
+        return self.state / f"scores-{safe_name(dataset, 'data set')}.parquet"
+
     def lock(self, what: str) -> Path:
         return self.state / "locks" / f"{safe_name(what, 'lock')}.lock"
 

@@ -112,7 +112,7 @@ def read_log(interactions: pd.DataFrame, categories: Mapping[str, pd.Series], zo
     add(Column("hour", "categorical", tuple(f"{hour:02d}" for hour in range(24))), local.hour.to_numpy(np.int8))
     add(Column("weekday", "categorical", WEEKDAYS), local.dayofweek.to_numpy(np.int8))
     # Nanoseconds whatever the unit of the column, so that window edges can be compared with them.
-    time = moment.as_unit("ns").to_numpy().astype(np.int64)
+    time = moment.tz_convert(None).as_unit("ns").to_numpy().astype(np.int64)
     return Log(time, user.astype(np.int32), item.astype(np.int32), tuple(columns), static)
 
 
@@ -212,9 +212,9 @@ def prepared(column: Column, reference: Array, current: Array) -> tuple[Column, 
     if column.kind == "numeric":
         low, high = np.quantile(reference, _TAILS)
         # One wrong quantity of 89,000 would be most of the standard deviation that distances are measured in.
-        return (
-            (column, reference.clip(low, high), current.clip(low, high)) if low < high else (column, reference, current)
-        )
+        if low < high:
+            reference, current = reference.clip(low, high), current.clip(low, high)
+        return column, reference, current
     if column.kind != "categorical" or len(column.labels) <= _MAX_VALUES:
         return column, reference, current
     counts = np.bincount(reference, minlength=len(column.labels))
@@ -236,8 +236,9 @@ def _clean(column: Column, values: Array) -> Array:
     """float64 without nan (Evidently drops it too), or codes that bincount takes."""
     if column.kind != "numeric":
         return values.astype(np.int32)
-    numbers = values.astype(np.float64)
-    return numbers[np.isfinite(numbers)]
+    numbers: Array = values.astype(np.float64)
+    finite: Array = numbers[np.isfinite(numbers)]
+    return finite
 
 
 def _first_rows(codes: Array) -> Array:

@@ -1,8 +1,8 @@
 """How far two samples of one column lie apart: the same numbers that Evidently reports, without its set-up cost.
 
 Thresholds need the distances of some ten past windows in each column. Evidently takes seconds for each comparison,
-these take milliseconds; a test holds the two equal to 1e-6. All are 0 for equal samples and none is a p-value: with enough
-rows every p-value is tiny, and says nothing about size.
+these take milliseconds; a test holds the two equal to 1e-6. All are 0 for equal samples and none is a p-value: with
+enough rows every p-value is tiny, and says nothing about size.
 """
 
 from __future__ import annotations

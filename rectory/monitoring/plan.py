@@ -68,7 +68,8 @@ def make_plan(
     if before == 0 or before == len(log.time):
         raise DataError(
             f"drift: the newest window, from {pd.Timestamp(start, tz='UTC')}, has {len(log.time) - before} of the "
-            f"log's {len(log.time)} rows; both it and the time before it need some. Set drift.window_days or split.test_days."
+            f"log's {len(log.time)} rows; both it and the time before it need some. Set drift.window_days or "
+            "split.test_days."
         )
     # The oldest window of all is no window to compare: nothing tells new from known there.
     usable = (start - int(log.time[0])) // length - 1
@@ -106,13 +107,14 @@ def _lag(start: int, length: int, trained_until: pd.Timestamp | None, usable: in
     """Whole windows between the end of the champion's training and the newest window."""
     if trained_until is None or trained_until.value >= start:
         return 0
-    lag = -(-(start - trained_until.value) // length)
+    gap: int = start - trained_until.value
+    lag = -(-gap // length)
     if lag >= usable:
         notes.append(
             f"The champion was trained until {trained_until.isoformat()}, before the windows of this log: the oldest "
             "whole windows are the reference."
         )
-    return int(min(lag, usable - 1))
+    return min(lag, usable - 1)
 
 
 def _populated(windows: Windows, pair: tuple[int, tuple[int, ...]]) -> bool:
