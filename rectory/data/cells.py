@@ -1,0 +1,113 @@
+"""Reading cells: ids, numbers and texts out of raw columns of whatever type.
+
+Everything works on the distinct values of a column and then looks rows up: a log of millions of rows has thousands of
+users, and Python-level text work on each row would be most of a run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rectory.arrays import Array, BoolArray, Float64Array
+
+MAX_ID_LENGTH = 512
+# What exporters write for "nothing". Exact spellings only: a user may well be called Null.
+_NOTHING = frozenset({"", "nan", "NaN", "None", "null", "NULL", "<NA>", "NaT"})
+# A column is one of numbers when this share of its written cells are; the others are then faults, not texts.
+_MOSTLY = 0.9
+
+
+@dataclass(frozen=True)
+class Texts:
+    """A column of texts, coded.
+
+    codes: (n,) int64 into `distinct`, -1 where nothing was written.
+    distinct: (m,) object array of str, stripped, sorted by code point.
+    """
+
+    codes: Array
+    distinct: Array
+
+    def text(self) -> Array:
+        """(n,) object array of str, None where nothing was written."""
+        padded = np.append(self.distinct, np.asarray([None], dtype=object))
+        return np.asarray(padded[self.codes], dtype=object)
+
+    def category(self) -> pd.Categorical:
+        return pd.Categorical.from_codes(self.codes.tolist(), categories=pd.Index(self.distinct, dtype=object))
+
+
+def read_texts(column: pd.Series) -> Texts:
+    """Cells as stripped text. 7 and 7.0 are both "7"; "007" stays; surrounding white space goes, inner stays."""
+    codes, distinct = pd.factorize(column.astype(object))
+    cleaned = np.empty(len(distinct), dtype=object)
+    cleaned[:] = [_text(value) for value in distinct]
+    recoded, values = pd.factorize(cleaned, sort=True)
+    # One more place for -1, which numpy reads as "the last".
+    return Texts(np.append(recoded, -1)[codes], np.asarray(values, dtype=object))
+
+
+def usable(text: str) -> bool:
+    """Whether a text can be an id: of sane length, without control characters, and encodable as UTF-8."""
+    if len(text) > MAX_ID_LENGTH or (not text.isascii() and any("\ud800" <= mark <= "\udfff" for mark in text)):
+        return False
+    return not any(mark < " " or "\x7f" <= mark <= "\x9f" or mark in "\u2028\u2029" for mark in text)
+
+
+def read_numbers(column: pd.Series, decimal: str = ".") -> tuple[Float64Array, BoolArray]:
+    """Numbers of a column.
+
+    Returns:
+        (n,) float64, NaN where missing or unreadable; (n,) bool: something was written there.
+    """
+    if column.dtype.kind in "biuf":
+        numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
+        return numbers, np.asarray(~np.isnan(numbers))
+    codes, distinct = pd.factorize(column.astype(object))
+    texts = pd.Series([_text(value) for value in distinct], dtype=object)
+    if decimal == "," and len(texts):
+        comma = texts.str.contains(",", regex=False, na=False)
+        texts = texts.mask(comma, texts.str.replace(".", "", regex=False).str.replace(",", ".", regex=False))
+    numbers = pd.to_numeric(texts, errors="coerce").to_numpy(dtype=np.float64)
+    return np.append(numbers, np.nan)[codes], np.append(texts.notna().to_numpy(dtype=bool), False)[codes]
+
+
+def mostly_numbers(numbers: Float64Array, written: BoolArray) -> bool:
+    """Whether a column that was read as numbers is one; an empty column is not."""
+    return bool(written.any()) and float(np.isfinite(numbers[written]).mean()) >= _MOSTLY
+
+
+def numbers_or_texts(column: pd.Series, decimal: str = ".") -> tuple[pd.Series, BoolArray]:
+    """A column as float64 where it is one of numbers, else as text.
+
+    Returns:
+        (n,) series; (n,) bool: cells that had to be given up because they are no numbers.
+    """
+    if column.dtype.kind == "M":
+        return column, np.zeros(len(column), dtype=bool)
+    numbers, written = read_numbers(column, decimal)
+    if mostly_numbers(numbers, written):
+        return pd.Series(numbers, index=column.index), np.asarray(written & np.isnan(numbers))
+    return pd.Series(read_texts(column).text(), index=column.index, dtype=object), np.zeros(len(column), dtype=bool)
+
+
+def shown(frame: pd.DataFrame) -> pd.DataFrame:
+    """Every cell as text, null where nothing was written: what the quarantine and examples show."""
+    return pd.DataFrame(
+        {str(name): frame[name].astype(object).map(str, na_action="ignore") for name in frame.columns},
+        index=frame.index,
+        dtype=object,
+    )
+
+
+def _text(value: Any) -> str | None:
+    if value is None or value is pd.NaT or value is pd.NA:
+        return None
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        value = int(value)
+    text = str(value).strip()
+    return None if text in _NOTHING else text
