@@ -121,6 +121,11 @@ def candidate_params(params: Params, card: Card, candidate: str) -> dict[str, An
     }
 
 
+def candidate_code(kind: str, graph: CodeGraph | None = None) -> str:
+    """Code hash of one kind of candidate: the steps that lead to it and its own module, no other model's."""
+    return code_hash((graph or CodeGraph()).modules([*_CANDIDATE_STEPS, module_of(kind)]))
+
+
 def candidate_lineage(
     params: Params, card: Card, data: str, lock_file: Path, candidate: str, *, graph: CodeGraph | None = None
 ) -> Lineage:
@@ -131,9 +136,7 @@ def candidate_lineage(
         lock_file: hashed requirements.
         graph: pass one when asking for several candidates.
     """
-    graph = graph or CodeGraph()
-    kind = params.train.candidates[candidate].kind
-    code = code_hash(graph.modules([*_CANDIDATE_STEPS, module_of(kind)]))
+    code = candidate_code(params.train.candidates[candidate].kind, graph)
     return _lineage(data, candidate_params(params, card, candidate), code, lock_hash(lock_file))
 
 
