@@ -1,0 +1,259 @@
+"""LightFM on identities, declared features and a feature that all share, weighted by recency.
+
+Source: Kula, "Metadata Embeddings for User and Item Cold-start Recommendations", CBRecSys 2015; the WARP loss: Weston,
+Bengio and Usunier, "WSABIE", IJCAI 2011.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from scipy.sparse import csr_array, csr_matrix
+
+from rectory.arrays import BoolArray, Float32Array, Int32Array
+from rectory.errors import RectoryError
+from rectory.features.training_set import TrainingSet
+from rectory.files import read_arrays, read_json, write_arrays, write_json
+from rectory.models.lightfm_matrices import Pairs, Rows, entity_rows, weighted_pairs
+from rectory.models.protocol import FitReport, Reason, TopK
+from rectory.models.topk import excluding_self, rank_factors
+from rectory.models.validation import METRIC, Validation
+from rectory.params.candidates import LightFMHybridParams
+
+if TYPE_CHECKING:
+    from lightfm import LightFM
+
+_PROBE_EPOCHS = 2
+"""Epochs that each half-life gets before the best one goes on alone."""
+_EPOCHS_UNVALIDATED = 5
+"""Epochs when the validation window has nobody to score."""
+
+
+class LightFMHybrid:
+    """Scores are inner products of user and item representations plus both biases.
+
+    A representation is the weighted sum of the embeddings of its columns (see `lightfm_matrices.entity_rows`), so users
+    and items without an interaction are answered by their features and the shared column alone. Needs the lightfm
+    package to fit, not to answer.
+    """
+
+    def __init__(self, params: LightFMHybridParams, seed: int, validation_users: int) -> None:
+        self._params = params
+        self._seed = seed
+        self._validation_users = validation_users
+        self._report: FitReport | None = None
+        self._user_rows: Rows
+        self._item_rows: Rows
+        self._parts: dict[str, Float32Array] = {}
+        """{user,item}_{embeddings (n_columns, d), biases (n_columns,)}."""
+
+    # Fitting.
+
+    def fit(self, train: TrainingSet) -> Self:
+        """Search half-life and epochs before the validation window, then train on everything with what was found.
+
+        Raises:
+            RectoryError: training diverged.
+        """
+        half_life, epochs, score, curve = self._search(train)
+        run = _Run(self._params, self._seed, train, half_life)
+        run.train(epochs)
+        self._take(run)
+        self._report = FitReport(METRIC, score, {"half_life_days": half_life, "epochs": epochs}, curve)
+        return self
+
+    def _search(self, train: TrainingSet) -> tuple[float | None, int, float, list[dict[str, Any]]]:
+        """Half-life, epochs, validation score and the curve.
+
+        Every half-life gets a few epochs; the best goes on until `patience` epochs in a row were no better.
+        """
+        params = self._params
+        validation = Validation(train, self._validation_users, self._seed)
+        before = train.before_validation()
+        if len(before.user) == 0 or len(validation.users) == 0:
+            return params.half_lives_days[0], min(_EPOCHS_UNVALIDATED, params.max_epochs), 0.0, []
+        curve: list[dict[str, Any]] = []
+
+        def step(run: _Run) -> float:
+            run.train(1)
+            self._take(run)
+            score = validation.score(self)
+            curve.append({"half_life_days": run.half_life_days, "epoch": run.epochs, "score": score})
+            return score
+
+        best_score, best_run, best_epochs = -1.0, None, 0
+        for half_life in params.half_lives_days:
+            run = _Run(params, self._seed, before, half_life)
+            for _ in range(min(_PROBE_EPOCHS, params.max_epochs)):
+                score = step(run)
+                if score > best_score:
+                    best_score, best_run, best_epochs = score, run, run.epochs
+        assert best_run is not None  # noqa: S101 - there is at least one half-life, and every score is above -1
+        while best_run.epochs < params.max_epochs and best_run.epochs - best_epochs < params.patience:
+            score = step(best_run)
+            if score > best_score:
+                best_score, best_epochs = score, best_run.epochs
+        return best_run.half_life_days, best_epochs, best_score, curve
+
+    def _take(self, run: _Run) -> None:
+        """Make the state of `run` this model's own."""
+        self._user_rows, self._item_rows = run.users, run.items
+        self._parts = run.parts()
+        self._combine()
+
+    def _combine(self) -> None:
+        """Representations with the biases as further columns: score = query . factor."""
+        part = self._parts
+        shared = self._user_rows.shared_column
+        user = self._user_rows.matrix @ part["user_embeddings"]
+        user_bias = self._user_rows.matrix @ part["user_biases"]
+        item = self._item_rows.matrix @ part["item_embeddings"]
+        item_bias = self._item_rows.matrix @ part["item_biases"]
+        # The last query is the user of whom nothing is known, so that code -1 finds it.
+        user = np.vstack([user, part["user_embeddings"][shared]])
+        user_bias = np.append(user_bias, part["user_biases"][shared])
+        self._queries = np.column_stack([user, user_bias, np.ones_like(user_bias)]).astype(np.float32)
+        self._factors = np.column_stack([item, np.ones_like(item_bias), item_bias]).astype(np.float32)
+
+    @property
+    def report(self) -> FitReport:
+        if self._report is None:
+            raise RuntimeError("fit first: a loaded model has no fit report")
+        return self._report
+
+    # Answering.
+
+    def recommend(
+        self, users: Int32Array, k: int, *, exclude: csr_array | None = None, items: Int32Array | None = None
+    ) -> TopK:
+        return rank_factors(self._queries[users], self._factors, k, exclude, items)
+
+    def similar(self, items: Int32Array, k: int) -> TopK:
+        """Cosine of the representations, without what all items share."""
+        shared = self._item_rows.shared_column
+        weight = self._item_rows.matrix[:, [shared]].toarray()
+        own = self._factors[:, :-2] - weight * self._parts["item_embeddings"][shared]
+        norm = np.linalg.norm(own, axis=1, keepdims=True)
+        unit = np.ascontiguousarray(own / np.where(norm > 0, norm, 1.0), dtype=np.float32)
+        return rank_factors(unit[items], unit, k, excluding_self(items, len(unit)), None)
+
+    def explain(self, user: int, item: int) -> list[Reason]:
+        """One reason for each user part with each item part, and one for each part's bias."""
+        part = self._parts
+        user_row = self._user_row(user)
+        item_row = self._item_rows.matrix[[item]]
+        user_words = self._user_rows.labels(user_row, "user", "users")
+        item_words = self._item_rows.labels(item_row, "item", "items")
+        user_parts = part["user_embeddings"][user_row.indices].astype(np.float64) * user_row.data[:, None]
+        item_parts = part["item_embeddings"][item_row.indices].astype(np.float64) * item_row.data[:, None]
+        taste = user_parts @ item_parts.T
+        reasons = [
+            Reason(f"taste of {user_words[i]} for {item_words[j]}", float(taste[i, j]))
+            for i, j in np.ndindex(taste.shape)
+        ]
+        for words, row, biases, what in (
+            (user_words, user_row, part["user_biases"], "level"),
+            (item_words, item_row, part["item_biases"], "popularity"),
+        ):
+            levels = biases[row.indices].astype(np.float64) * row.data
+            reasons += [Reason(f"{what} of {word}", float(level)) for word, level in zip(words, levels, strict=True)]
+        return sorted(reasons, key=lambda reason: -reason.contribution)
+
+    def _user_row(self, user: int) -> csr_matrix:
+        if user >= 0:
+            return self._user_rows.matrix[[user]]
+        width = self._user_rows.matrix.shape[1]
+        return csr_matrix((np.ones(1, np.float32), ([0], [self._user_rows.shared_column])), shape=(1, width))
+
+    # Keeping.
+
+    def save(self, folder: Path) -> None:
+        """embeddings.npz (each column's embedding and bias), rows of users and items, names of the columns."""
+        write_arrays(
+            folder / "embeddings.npz",
+            {**self._parts, "user_trained": self._user_rows.trained, "item_trained": self._item_rows.trained},
+        )
+        self._user_rows.save(folder, "user_rows")
+        self._item_rows.save(folder, "item_rows")
+        names = {"user_features": self._user_rows.features, "item_features": self._item_rows.features}
+        write_json(folder / "lightfm_hybrid.json", {**names, "params": self._params.model_dump(mode="json")})
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        facts = read_json(folder / "lightfm_hybrid.json")
+        model = cls(LightFMHybridParams.model_validate(facts["params"]), seed=0, validation_users=0)
+        parts = read_arrays(folder / "embeddings.npz")
+        user_trained, item_trained = parts.pop("user_trained"), parts.pop("item_trained")
+        model._user_rows = Rows.load(folder, "user_rows", user_trained, tuple(facts["user_features"]))
+        model._item_rows = Rows.load(folder, "item_rows", item_trained, tuple(facts["item_features"]))
+        model._parts = parts
+        model._combine()
+        return model
+
+
+class _Run:
+    """One LightFM in training. All matrices are made once; an epoch adds nothing to LightFM's own work."""
+
+    def __init__(
+        self, params: LightFMHybridParams, seed: int, train: TrainingSet, half_life_days: float | None
+    ) -> None:
+        self.half_life_days = half_life_days
+        self.epochs = 0
+        self._threads = params.threads
+        self._pairs: Pairs = weighted_pairs(train, half_life_days)
+        if params.loss == "logistic":
+            self._pairs = self._pairs.with_negatives(seed)
+        self.users = entity_rows(
+            _present(train.user, train.n_users), train.user_features if params.use_user_features else None
+        )
+        self.items = entity_rows(
+            _present(train.item, train.n_items), train.item_features if params.use_item_features else None
+        )
+        self._model = _lightfm(params, seed)
+
+    def train(self, epochs: int) -> None:
+        """Go on for `epochs` passes over the pairs."""
+        try:
+            self._model.fit_partial(
+                self._pairs.interactions,
+                user_features=self.users.matrix,
+                item_features=self.items.matrix,
+                sample_weight=self._pairs.weights,
+                epochs=epochs,
+                num_threads=self._threads,
+            )
+        except ValueError as error:
+            raise RectoryError(
+                f"lightfm_hybrid: training stopped in epoch {self.epochs + 1} to {self.epochs + epochs}: {error}. "
+                "Lower `learning_rate` of the candidate in params.yaml."
+            ) from error
+        self.epochs += epochs
+
+    def parts(self) -> dict[str, Float32Array]:
+        """Embedding and bias of each column; views, valid until the next epoch."""
+        return {
+            f"{side}_{part}": getattr(self._model, f"{side}_{part}")
+            for side in ("user", "item")
+            for part in ("embeddings", "biases")
+        }
+
+
+def _present(codes: Int32Array, n: int) -> BoolArray:
+    present = np.zeros(n, dtype=np.bool_)
+    present[codes] = True
+    return present
+
+
+def _lightfm(params: LightFMHybridParams, seed: int) -> LightFM:
+    from lightfm import LightFM
+
+    return LightFM(
+        no_components=params.components,
+        loss=params.loss,
+        learning_rate=params.learning_rate,
+        item_alpha=params.item_alpha,
+        user_alpha=params.user_alpha,
+        random_state=seed,
+    )
