@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 
 from rectory.data.card import load_card
-from rectory.errors import DataError, StoreError
+from rectory.errors import RectoryError
 from rectory.files import replacing, write_json
 from rectory.models.bundle import Bundle
 from rectory.params import Params
@@ -43,9 +43,9 @@ def _samples(summary: Summary, inputs: Inputs) -> tuple[list[SampleUser], str]:
     bundle, note = _bundle(summary, workspace)
     if bundle is None:
         return [], note
-    asked = load_card(workspace.card(params.dataset)).interactions
+    card = load_card(workspace.card(params.dataset))
     k = int(params.gate.metric.partition("@")[2])
-    return sample_users(bundle, workspace.split, asked, number, k), note
+    return sample_users(bundle, workspace.split, card, number, k), note
 
 
 def _bundle(summary: Summary, workspace: Workspace) -> tuple[Bundle | None, str]:
@@ -59,7 +59,8 @@ def _bundle(summary: Summary, workspace: Workspace) -> tuple[Bundle | None, str]
             return _stored_bundle(workspace, champion.version), (
                 f"Lists of the champion, {champion.name} (version {champion.version}, of an earlier run)."
             )
-        except (StoreError, DataError) as error:
+        except RectoryError as error:
+            # A store that is locked or gone must not cost the run its report.
             note = f"The champion's files could not be read ({error}) "
     for name, _ in ranked(summary):
         if workspace.model(name).is_dir():
@@ -70,5 +71,5 @@ def _bundle(summary: Summary, workspace: Workspace) -> tuple[Bundle | None, str]
 def _stored_bundle(workspace: Workspace, version: str) -> Bundle:
     from rectory.registry.store import ModelStore
 
-    bundle: Bundle = ModelStore(workspace).bundle(version)
-    return bundle
+    store = ModelStore(workspace)
+    return store.bundle(store.version(version))

@@ -15,7 +15,7 @@ from rectory.reporting import plots, views, words
 from rectory.reporting.inputs import Facts, Inputs
 from rectory.reporting.samples import SampleUser
 from rectory.reporting.shape import LogShape, log_shape
-from rectory.reporting.summary import Summary
+from rectory.reporting.summary import Summary, finite
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -88,6 +88,7 @@ def _environment() -> Environment:
         "short_hash": words.short_hash,
         "plain": _plain,
     }
+    environment.tests["spread"] = words.spread
     environment.globals["share"] = words.share
     return environment
 
@@ -182,6 +183,8 @@ def _log_facts(facts: Facts, shape: LogShape | None) -> list[tuple[str, str]]:
     ]
     if facts.get("rows_per_day") is not None:
         found.append(("Rows a day", words.count(facts["rows_per_day"])))
+    if facts.get("repeat_share") is not None:
+        found.append(("Repeats", words.share(facts["repeat_share"], 1)))
     events = facts.get("events") or {}
     if len(events) > 1:
         whole = sum(events.values())
@@ -213,7 +216,7 @@ def _candidates(summary: Summary) -> Facts:
 def _learning(inputs: Inputs) -> Facts:
     curves = []
     for name, fit in inputs.fits.items():
-        rows = [row for row in fit.get("curve", []) if row.get("score") is not None]
+        rows = [row for row in fit.get("curve", []) if finite(row.get("score")) is not None]
         if len(rows) > 1:
             tries = len(rows)
             curves.append(
@@ -226,7 +229,11 @@ def _learning(inputs: Inputs) -> Facts:
     fits = [
         (
             name,
-            {"score": fit.get("score"), "metric": fit.get("metric", ""), "chosen": list(fit.get("chosen", {}).items())},
+            {
+                "score": finite(fit.get("score")),
+                "metric": fit.get("metric", ""),
+                "chosen": list(fit.get("chosen", {}).items()),
+            },
         )
         for name, fit in inputs.fits.items()
     ]

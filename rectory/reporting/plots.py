@@ -105,11 +105,15 @@ def accuracy_against_coverage(points: Sequence[tuple[str, float, float, bool, bo
     """
 
     def draw(axes: Any) -> None:
-        top = max((value for _, _, value, _, _ in points), default=1.0)
-        wide = max((coverage for _, coverage, _, _, _ in points), default=1.0) * 100
-        taken: list[float] = []
+        top = max((value for _, _, value, _, _ in points), default=0.0) or 1.0
+        wide = max((coverage for _, coverage, _, _, _ in points), default=0.0) * 100 or 1.0
+        lowest = 0.0
+        # Names stand in a column at the right, pushed apart: near neighbours would cover each other.
         for name, coverage, value, baseline, winner in sorted(points, key=lambda point: (point[2], point[0])):
             colour = SERIES[1] if winner else MUTED if baseline else SERIES[0]
+            height = max(value, lowest)
+            lowest = height + top * 0.085
+            axes.plot([coverage * 100, wide * 1.12], [value, height], color=colour, linewidth=0.7, linestyle=":")
             axes.plot(
                 [coverage * 100],
                 [value],
@@ -117,28 +121,17 @@ def accuracy_against_coverage(points: Sequence[tuple[str, float, float, bool, bo
                 markersize=13 if winner else 8,
                 color=colour,
                 linestyle="",
+                clip_on=False,
             )
-            # Labels of near neighbours would lie on each other: push this one up.
-            height = value
-            while any(abs(height - other) < top * 0.07 for other in taken):
-                height += top * 0.02
-            taken.append(height)
-            left = coverage * 100 < wide * 0.5
             axes.annotate(
-                name,
-                (coverage * 100, value),
-                (coverage * 100 + (wide * 0.035 if left else -wide * 0.035), height),
-                ha="left" if left else "right",
-                va="center",
-                fontsize=11,
-                color=INK,
+                name, (wide * 1.14, height), ha="left", va="center", fontsize=11, color=INK, annotation_clip=False
             )
-        axes.set_xlim(-wide * 0.06, wide * 1.08)
-        axes.set_ylim(0, top * 1.2)
+        axes.set_xlim(0, wide * 1.12)
+        axes.set_ylim(0, max(top * 1.12, lowest))
         axes.set_xlabel(f"{spread}: catalogue that is shown to somebody (%)")
         axes.set_ylabel(metric)
 
-    return _svg("scatter", draw, (6.2, 3.6))
+    return _svg("scatter", draw, (7.4, 3.4))
 
 
 def learning_curves(name: str, curve: Sequence[dict[str, Any]], metric: str) -> str:
@@ -153,7 +146,9 @@ def learning_curves(name: str, curve: Sequence[dict[str, Any]], metric: str) -> 
     varying = [key for key in keys if len({str(row.get(key)) for row in curve}) > 1]
 
     def label(row: dict[str, Any]) -> str:
-        return ", ".join(f"{key.removesuffix('_days').replace('_', ' ')} {_value(row.get(key))}" for key in varying)
+        return ", ".join(
+            f"{key.removesuffix('_days').replace('_', ' ')} {_value(key, row.get(key))}" for key in varying
+        )
 
     def draw_lines(axes: Any) -> None:
         groups: dict[str, list[dict[str, Any]]] = {}
@@ -246,9 +241,9 @@ def _inline(document: str, prefix: str) -> str:
 
 def _opening(match: re.Match[str]) -> str:
     width = float(match.group(1).split()[2])
-    return (
-        f'<svg viewBox="{match.group(1)}" style="max-width: {width * 1.25:.0f}px" aria-hidden="true" focusable="false">'
-    )
+    # Between readable and not blown up; a narrower screen scrolls the figure.
+    size = f"max-width: {width * 1.25:.0f}px; min-width: {width * 0.74:.0f}px"
+    return f'<svg viewBox="{match.group(1)}" style="{size}" aria-hidden="true" focusable="false">'
 
 
 def _compact(value: float, _position: int = 0) -> str:
@@ -262,7 +257,8 @@ def _short(value: float) -> str:
     return f"{value:.3g}"
 
 
-def _value(value: Any) -> str:
+def _value(key: str, value: Any) -> str:
     if value is None or value != value:  # noqa: PLR0124 - NaN
         return "none"
-    return f"{value:g}" if isinstance(value, int | float) else str(value)
+    unit = " days" if key.endswith("_days") else ""
+    return f"{value:g}{unit}" if isinstance(value, int | float) else str(value)

@@ -8,8 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from rectory.data.card import Interactions
+from rectory.data.card import Card
 from rectory.errors import UsageError
+from rectory.features.build import event_weights, is_target
 from rectory.files import read_parquet
 from rectory.models.bundle import Bundle
 
@@ -71,17 +72,19 @@ class SampleUser:
         return asdict(self)
 
 
-def sample_users(bundle: Bundle, split: Path, asked: Interactions, number: int, k: int) -> list[SampleUser]:
+def sample_users(bundle: Bundle, split: Path, card: Card, number: int, k: int) -> list[SampleUser]:
     """Choose users of the test window and rank for them. Equal inputs, equal choice.
 
     Args:
         bundle: the champion's; it knows nothing of the test window.
         split: folder with train.parquet, valid.parquet and test.parquet.
-        asked: the card's `interactions`: which events count as taken.
+        card: says which events count as taken.
         number: users to show; fewer when there are fewer.
         k: length of the lists.
     """
-    taken = relevant_rows(read_parquet(split / "test.parquet"), asked)
+    test = read_parquet(split / "test.parquet", ["user_id", "item_id", "event", "value"])
+    # The same rule as in evaluation: a target event that weighs something.
+    taken = test[is_target(test, card) & (event_weights(test, card) > 0)]
     columns = ["user_id", "item_id", "timestamp"]
     history = pd.concat([read_parquet(split / f"{name}.parquet", columns) for name in ("train", "valid")])
     chosen = choose_users(history["user_id"].astype(str).value_counts(), taken["user_id"].unique(), number)
@@ -101,14 +104,6 @@ def sample_users(bundle: Bundle, split: Path, asked: Interactions, number: int, 
         )
         for user, kind in chosen
     ]
-
-
-def relevant_rows(test: pd.DataFrame, asked: Interactions) -> pd.DataFrame:
-    """Rows whose event counts as a hit: the card's targets, else every event that has weight."""
-    events = test["event"].astype(str)
-    if asked.targets:
-        return test[events.isin(asked.targets)]
-    return test[~events.isin([event for event, weight in asked.weights.items() if weight == 0])]
 
 
 def choose_users(activity: pd.Series[int], candidates: Any, number: int) -> list[tuple[str, str]]:

@@ -82,6 +82,13 @@ class RuleSummary(Part):
     text: str
 
 
+class AttemptSummary(Part):
+    """A challenger that was refused in the same run."""
+
+    challenger: str
+    rules: list[RuleSummary] = []
+
+
 class DecisionSummary(Part):
     """The gate's decision."""
 
@@ -92,6 +99,10 @@ class DecisionSummary(Part):
     """One sentence for each rule, in the gate's order."""
     challenger: str | None = None
     rules: list[RuleSummary] = []
+    attempts: list[AttemptSummary] = []
+    """Challengers that were refused before (or beside) this one."""
+    champion_before: ChampionSummary | None = None
+    """Whom the challenger was compared with."""
 
 
 class DriftColumn(Part):
@@ -100,11 +111,18 @@ class DriftColumn(Part):
     column: str
     distance: float | None = None
     threshold: float | None = None
+    """`warn` from here on."""
+    drift_threshold: float | None = None
+    """`drift` from here on."""
     drifted: bool = False
-    """The distance is beyond the threshold."""
+    """The distance is at or beyond the first threshold."""
     status: str = "unknown"
     """ok, warn or drift."""
     method: str | None = None
+    group: str | None = None
+    """inputs (the log) or recommendations."""
+    text: str = ""
+    """What changed, in words."""
 
 
 class DriftSummary(Part):
@@ -113,6 +131,9 @@ class DriftSummary(Part):
     status: Literal["ok", "warn", "drift", "unknown"] = "unknown"
     """unknown: the drift step has not run."""
     columns: list[DriftColumn] = []
+    notes: list[str] = []
+    calibrated: bool = False
+    """Thresholds were learned from past windows of this log."""
 
 
 class Summary(Part):
@@ -154,7 +175,7 @@ def build_summary(inputs: Inputs) -> Summary:
         lineage_key=registered.get("lineage_key"),
         snapshot=_snapshot(validation, snapshot),
         candidates={name: _candidate(name, inputs) for name in inputs.params.train.candidates if _known(name, inputs)},
-        decision=_decision(inputs.decision, registered),
+        decision=_decision(inputs.decision),
         drift=_drift(inputs.drift),
         timings={label: facts["seconds"] for label, facts in inputs.timings.items()},
         total_seconds=total_seconds(inputs),
@@ -235,62 +256,51 @@ def _intervals(metrics: Facts) -> dict[str, Interval]:
     }
 
 
-def _decision(decision: Facts | None, registered: Facts) -> DecisionSummary:
+def _decision(decision: Facts | None) -> DecisionSummary:
     if not decision:
         return DecisionSummary()
-    rules = [_rule(reason) for reason in decision.get("reasons", [])]
-    champion = decision.get("champion")
-    if isinstance(champion, str):
-        champion = {"name": champion, "version": registered.get("candidates", {}).get(champion, {}).get("version")}
-    if champion and champion.get("name"):
-        known = ChampionSummary(name=str(champion["name"]), version=_text(champion.get("version")))
-    else:
-        known = None
-    challenger = decision.get("challenger")
-    if isinstance(challenger, dict):
-        challenger = challenger.get("name")
+    rules = [RuleSummary(**reason) for reason in decision["reasons"]]
     return DecisionSummary(
-        promoted=bool(decision.get("promoted", decision.get("promote", False))),
-        champion=known,
+        promoted=decision["promoted"],
+        champion=_holder(decision.get("champion")),
+        champion_before=_holder(decision.get("champion_before")),
         reasons=[rule.text for rule in rules],
-        challenger=_text(challenger),
+        challenger=decision["challenger"]["name"],
         rules=rules,
+        attempts=[
+            AttemptSummary(challenger=tried["challenger"], rules=[RuleSummary(**reason) for reason in tried["reasons"]])
+            for tried in decision.get("attempts", [])
+        ],
     )
 
 
-def _rule(reason: str | Facts) -> RuleSummary:
-    if isinstance(reason, str):
-        return RuleSummary(rule="", passed=None, text=reason)
-    return RuleSummary(
-        rule=str(reason.get("rule", "")),
-        passed=reason.get("passed"),
-        text=str(reason.get("text") or reason.get("rule")),
-    )
+def _holder(seat: Facts | None) -> ChampionSummary | None:
+    return ChampionSummary(name=str(seat["name"]), version=_text(seat.get("version"))) if seat else None
 
 
 def _drift(drift: Facts | None) -> DriftSummary:
     if not drift:
         return DriftSummary()
-    columns = drift.get("columns", [])
-    if isinstance(columns, dict):
-        columns = [{"column": name, **facts} for name, facts in columns.items()]
     return DriftSummary(
-        status=drift.get("status", "unknown"),
-        columns=[_drift_column(one) for one in columns],
+        status=drift["status"],
+        columns=[_drift_column(one) for one in drift.get("columns", [])],
+        notes=[str(note) for note in drift.get("notes", [])],
+        calibrated=bool(drift.get("calibrated", False)),
     )
 
 
 def _drift_column(one: Facts) -> DriftColumn:
     distance, threshold = finite(one.get("distance")), finite(one.get("threshold"))
-    beyond = distance is not None and threshold is not None and distance > threshold
-    status = str(one.get("status") or ("drift" if one.get("drifted", beyond) else "ok"))
     return DriftColumn(
-        column=str(one.get("column", one.get("name"))),
+        column=str(one["column"]),
         distance=distance,
         threshold=threshold,
-        drifted=bool(one.get("drifted", status == "drift")),
-        status=status,
+        drift_threshold=finite(one.get("drift_threshold")),
+        drifted=one["status"] != "ok",
+        status=one["status"],
         method=_text(one.get("method")),
+        group=_text(one.get("group")),
+        text=str(one.get("text", "")),
     )
 
 

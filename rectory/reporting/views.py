@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from rectory.reporting.inputs import Facts, Inputs
 from rectory.reporting.summary import Interval, Summary
-from rectory.reporting.words import more_is_better, ranked, winner
+from rectory.reporting.words import METRICS, more_is_better, ranked, winner
 
 TABLES = ("interactions", "items", "users")
 
@@ -46,6 +47,7 @@ def forest(summary: Summary) -> Forest:
     # From zero, so that lengths can be compared by eye; only candidates that lie close together are looked at closer.
     top = max(ends, default=1.0) or 1.0
     bottom = 0.0 if min(ends, default=0.0) < 0.6 * top else min(ends) - 0.15 * (top - min(ends) + 0.02 * top)
+    top = max(top, bottom + 1e-9)
     span = (top - bottom) * 1.03
 
     def place(value: float | None) -> float | None:
@@ -66,14 +68,16 @@ def forest(summary: Summary) -> Forest:
                 "width": None if left is None or right is None else round(right - left, 2),
             }
         )
-    ticks = [
-        (place(bottom + share * (top - bottom)) or 0.0, f"{bottom + share * (top - bottom):.3g}") for share in _QUARTERS
-    ]
+    ticks = [(place(value) or 0.0, f"{value:.4g}") for value in _round_values(bottom, top)]
     best = max((row["point"] for row in rows if row["point"] is not None), default=None)
     return Forest(rows, ticks, best)
 
 
-_QUARTERS = (0.0, 0.25, 0.5, 0.75, 1.0)
+def _round_values(bottom: float, top: float) -> list[float]:
+    """Three to six round numbers between the two."""
+    size = 10.0 ** math.floor(math.log10(top - bottom))
+    step = next(one for part in (0.1, 0.2, 0.25, 0.5, 1.0, 2.0) if (top - bottom) / (one := part * size) <= 6)
+    return [number * step for number in range(math.ceil(bottom / step - 1e-9), math.floor(top / step + 1e-9) + 1)]
 
 
 def metric_table(summary: Summary) -> list[dict[str, Any]]:
@@ -81,7 +85,7 @@ def metric_table(summary: Summary) -> list[dict[str, Any]]:
     order = [name for name, _ in ranked(summary)]
     metrics = dict.fromkeys(metric for name in order for metric in summary.candidates[name].metrics)
     rows = []
-    for metric in sorted(metrics, key=lambda metric: (_list_length(metric), list(metrics).index(metric))):
+    for metric in sorted(metrics, key=_metric_order):
         cells = [summary.candidates[name].metrics.get(metric) for name in order]
         rows.append({"metric": metric, "k": _list_length(metric), "cells": _marked(cells, more_is_better(metric))})
     return rows
@@ -117,6 +121,13 @@ def _marked(cells: list[Interval | None], more: bool | None) -> list[dict[str, A
         }
         for one in cells
     ]
+
+
+def _metric_order(metric: str) -> tuple[int, int, str]:
+    """By length of the list, then as the glossary has them; unknown ones last."""
+    family = metric.partition("@")[0]
+    known = list(METRICS)
+    return _list_length(metric), known.index(family) if family in known else len(known), metric
 
 
 def _list_length(metric: str) -> int:
@@ -179,12 +190,13 @@ def reason_table(validation: Facts) -> list[dict[str, Any]]:
 
 
 def drift_table(summary: Summary) -> list[dict[str, Any]]:
-    """Columns by how near they are to their threshold; `place` in % of the bar's width, the threshold lies at 50."""
+    """Columns by how near they are to an alarm; `place` in % of the bar's width, the first threshold lies at 50."""
     rows = []
     for one in summary.drift.columns:
         ratio = one.distance / one.threshold if one.distance is not None and one.threshold else None
         place = None if ratio is None else round(min(ratio, 2.0) * 50, 1)
-        rows.append({"column": one, "ratio": ratio, "place": place})
+        alarm = one.drift_threshold / one.threshold * 50 if one.drift_threshold and one.threshold else None
+        rows.append({"column": one, "ratio": ratio, "place": place, "alarm": alarm if alarm and alarm < 100 else None})
     return sorted(rows, key=lambda row: (-(row["ratio"] if row["ratio"] is not None else -1.0), row["column"].column))
 
 

@@ -15,14 +15,11 @@ METRICS: dict[str, tuple[str, bool | None]] = {
     "precision": ("share of the list that the user took", True),
     "f1": ("balance of precision and recall", True),
     "map": ("mean over users of the average precision at each hit", True),
-    "average_precision": ("mean over users of the average precision at each hit", True),
     "mrr": ("one over the rank of the first hit", True),
-    "reciprocal_rank": ("one over the rank of the first hit", True),
     "hit_rate": ("share of users with at least one hit", True),
     "coverage": ("share of the catalogue that is shown to somebody", True),
     "novelty": ("how rare the shown items are, in bits", True),
     "diversity": ("how unlike the items of one list are", True),
-    "intra_list_diversity": ("how unlike the items of one list are", True),
     "popularity_share": ("share of the shown items that are among the most popular", False),
     "gini": ("inequality of exposure: 0 all items alike, 1 one item has it all", False),
 }
@@ -49,9 +46,14 @@ def interval(one: Interval | None, digits: int = 4) -> str:
     """0.4123 [0.4010, 0.4231]; without the brackets where there is no interval."""
     if one is None or one.value is None:
         return DASH
-    if one.low is None or one.high is None:
+    if not spread(one):
         return figure(one.value, digits)
     return f"{figure(one.value, digits)} [{figure(one.low, digits)}, {figure(one.high, digits)}]"
+
+
+def spread(one: Interval) -> bool:
+    """Has a measured interval: values of all lists together (coverage, Gini) repeat themselves as low and high."""
+    return one.low is not None and one.high is not None and not one.low == one.value == one.high
 
 
 def count(value: float | None) -> str:
@@ -144,14 +146,14 @@ def headline(summary: Summary) -> str:
     """What was promoted or refused, and why, in one sentence."""
     state = verdict(summary)
     decision, champion = summary.decision, summary.decision.champion
-    if state == "failed":
-        return "The data was refused, so nothing was trained on it."
-    if state == "undecided":
+    if state in ("failed", "undecided"):
         return _undecided(summary)
     why = _why(summary)
     if champion is None:
         return f"Nobody was promoted: {why}"
     name = champion.name + (f" (version {champion.version})" if champion.version else "")
+    if seated := [rule.text for rule in decision.rules if rule.rule == "empty_seat"]:
+        return f"{seated[0]}."
     if state == "promoted":
         return f"{name} was promoted to champion: {_strength(summary, champion.name)}."
     if decision.challenger and not (decision.challenger == champion.name and winner(summary)):
@@ -160,6 +162,8 @@ def headline(summary: Summary) -> str:
 
 
 def _undecided(summary: Summary) -> str:
+    if summary.checks.get("fail") and not summary.candidates:
+        return "The data was refused, so nothing was trained on it."
     if not summary.candidates:
         return "No candidate has been measured yet."
     name, _ = ranked(summary)[0]
