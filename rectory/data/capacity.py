@@ -14,7 +14,7 @@ from rectory.errors import CapacityError
 _TEXT_BYTES = 64
 _OTHER_BYTES = 8
 _COPIES = 2
-_SAMPLE_BYTES = 1 << 20
+_SAMPLE_BYTES = 8 << 20
 
 
 @dataclass(frozen=True)

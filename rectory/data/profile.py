@@ -143,11 +143,11 @@ def _time_column(log: Profiled) -> tuple[str, TimeGuess]:
             found.append((by_name + clock, -at, name, guess))
     if not found:
         raise CardError(
-            f"{log.path}: no column of {[str(name) for name in rows.columns]} holds times. Rectory evaluates under time: "
-            "a model is trained on what came before and tested on what came after, so each row needs the moment at which "
-            "it happened. Export the log with its timestamps (ISO, epoch seconds or milliseconds, or any one format); if "
-            "a column has them in a form that was not recognised, name it and its strptime format in a card written by "
-            "hand (docs/datasets.md)."
+            f"{log.path}: no column of {[str(name) for name in rows.columns]} holds times. Rectory evaluates under "
+            "time: a model is trained on what came before and tested on what came after, so each row needs the moment at "
+            "which it happened. Export the log with its timestamps (ISO, epoch seconds or milliseconds, or any one "
+            "format); if a column has them in a form that was not recognised, name it and its strptime format in a "
+            "card written by hand (docs/datasets.md)."
         )
     _, _, name, guess = max(found, key=lambda one: one[:2])
     return name, guess
@@ -195,7 +195,12 @@ def _source(table: str, profiled: Profiled) -> list[str]:
 
 def _interactions(log_file: Profiled, log: _Log) -> list[str]:
     rows = log_file.rows
-    lines = ["interactions:", f"  user_id: {_quoted(log.user)}", f"  item_id: {_quoted(log.item)}", "  timestamp:"]
+    lines = ["interactions:"]
+    for role, column in (("user", log.user), ("item", log.item)):
+        if not name_score(column, role):
+            lines.append("  # Guessed by its content, as the name says nothing: check.")
+        lines.append(f"  {role}_id: {_quoted(column)}")
+    lines.append("  timestamp:")
     lines.append(f"    column: {_quoted(log.time)}")
     if log.when.ambiguous:
         lines.append("    # Check this: day and month could also be the other way round.")
@@ -266,15 +271,11 @@ def _entities(table: str, profiled: Profiled, log_ids: pd.Series, log_name: str)
     best = max(names, key=lambda name: (shares[name], name_score(name, table.removesuffix("s"))))
     if not shares[best]:
         raise CardError(
-            f"{profiled.path}: none of its columns {names} holds an id of {log_name} (column {log_ids.name!r}). Are they "
-            f"written alike (leading zeros, prefixes)? Else run `rectory init` without --{table}."
+            f"{profiled.path}: none of its columns {names} holds an id of {log_name} (column {log_ids.name!r}). Are "
+            f"they written alike (leading zeros, prefixes)? Else run `rectory init` without --{table}."
         )
-    lines = [
-        "",
-        f"{table}:",
-        f"  # Has a row for {shares[best]:.0%} of the {table} seen in the log.",
-        f"  id: {_quoted(best)}",
-    ]
+    share = f"  # Has a row for {shares[best]:.0%} of the {table} seen in the log."
+    lines = ["", f"{table}:", share, f"  id: {_quoted(best)}"]
     left = [name for name in names if name != best]
     if table == "items":
         for role in ("title", "image"):

@@ -16,7 +16,7 @@ from rectory.data.capacity import Room, Size, require_memory
 from rectory.errors import CardError, DataError, FetchError
 
 if TYPE_CHECKING:
-    from sqlalchemy.engine import URL, Connection
+    from sqlalchemy.engine import URL, Connection, Engine
 
 _BLOCK_ROWS = 50_000
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -73,12 +73,12 @@ def read_queries(url: URL, queries: Mapping[str, str], project: Path, room: Room
     doing = "connect"
     try:
         engine = create_engine(url)
+        counts = {table: _count(engine, query) for table, query in queries.items()}
         with engine.connect() as connection, connection.begin():
             tables = {}
             for table, query in queries.items():
                 doing = f"run `source.{table}`"
-                rows = _count(connection, query)
-                tables[table] = _read(connection, query, rows, table, (room, where))
+                tables[table] = _read(connection, query, counts[table], table, (room, where))
         engine.dispose()
     except (NoSuchModuleError, ImportError) as error:
         raise FetchError(
@@ -94,13 +94,14 @@ def read_queries(url: URL, queries: Mapping[str, str], project: Path, room: Room
     return tables
 
 
-def _count(connection: Connection, query: str) -> int | None:
+def _count(engine: Engine, query: str) -> int | None:
     """Rows of the result, or None where the database does not take a query as a table."""
     from sqlalchemy.exc import SQLAlchemyError
 
     body = query.strip().rstrip(";")
     try:
-        with connection.begin_nested():
+        # A connection of its own: on some databases a failed statement spoils the transaction.
+        with engine.connect() as connection:
             counted = connection.exec_driver_sql(
                 f"SELECT COUNT(*) FROM ({body}\n) AS counted",  # noqa: S608  the card's author owns the query
                 execution_options={"no_parameters": True},
@@ -125,9 +126,7 @@ def _read(connection: Connection, query: str, rows: int | None, table: str, limi
         if rows is None:
             require_memory({table: Size(seen, len(names), 0)}, *limit)
         blocks.append([list(column) for column in zip(*block, strict=True)])
-    columns = [
-        pa.chunked_array([]) if not blocks else _column([block[at] for block in blocks]) for at in range(len(names))
-    ]
+    columns = [_column([block[at] for block in blocks]) for at in range(len(names))]
     return pa.table(dict(zip(names, columns, strict=True)))
 
 
