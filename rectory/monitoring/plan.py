@@ -107,7 +107,7 @@ def _lag(start: int, length: int, trained_until: pd.Timestamp | None, usable: in
     """Whole windows between the end of the champion's training and the newest window."""
     if trained_until is None or trained_until.value >= start:
         return 0
-    gap: int = start - trained_until.value
+    gap = start - int(trained_until.value)
     lag = -(-gap // length)
     if lag >= usable:
         notes.append(
@@ -123,6 +123,6 @@ def _populated(windows: Windows, pair: tuple[int, tuple[int, ...]]) -> bool:
 
     def size(number: int) -> int:
         rows = windows.rows(number)
-        return rows.stop - rows.start
+        return int(rows.stop) - int(rows.start)
 
     return size(window) > 0 and sum(size(number) for number in reference) > 0

@@ -55,8 +55,8 @@ def compact(scores: pd.DataFrame) -> pd.DataFrame:
 def exchange(scores: pd.DataFrame, kept: Path, lock: Path) -> pd.DataFrame | None:
     """Keep these scores for the next run and give those of the run before, if there is one.
 
-    Two generations are kept, so that checking one run twice compares it with its predecessor and not with itself. Scores
-    of a later as_of (a backfill runs behind them) are neither compared with nor thrown away.
+    Two generations are kept, so that checking one run twice compares it with its predecessor and not with itself.
+    Scores of a later as_of (a backfill runs behind them) are neither compared with nor thrown away.
     """
     now = compact(scores)
     mark = sha256_json({"rows": int(pd.util.hash_pandas_object(now, index=False).sum())})
