@@ -144,8 +144,8 @@ def _time_column(log: Profiled) -> tuple[str, TimeGuess]:
     if not found:
         raise CardError(
             f"{log.path}: no column of {[str(name) for name in rows.columns]} holds times. Rectory evaluates under "
-            "time: a model is trained on what came before and tested on what came after, so each row needs the moment at "
-            "which it happened. Export the log with its timestamps (ISO, epoch seconds or milliseconds, or any one "
+            "time: a model is trained on what came before and tested on what came after, so each row needs the moment "
+            "at which it happened. Export the log with its timestamps (ISO, epoch seconds or milliseconds, or any one "
             "format); if a column has them in a form that was not recognised, name it and its strptime format in a "
             "card written by hand (docs/datasets.md)."
         )

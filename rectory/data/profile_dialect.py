@@ -14,14 +14,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rectory.data.card import UNREADABLE, TableFile
-from rectory.data.tabular import file_format, read_columns, read_files
+from rectory.data.columns import join_lists
+from rectory.data.tabular import file_format, flat, read_columns, read_files
 from rectory.errors import DataError
 
 _HEAD_BYTES, _TAIL_BYTES = 12 << 20, 4 << 20
 _HEAD_ROWS = 200_000
+_PIECE_BYTES = 1 << 20
 _SNIFF_LINES = 200
 _SEPARATORS = (";", "\t", ",", "|")
 _NULLS = ("NULL", "\\N", "NaN", "nan", "None", "#N/A", "N/A")
@@ -74,7 +77,7 @@ def profile_file(path: Path, shown: str) -> Profiled:
         file = Path(scratch) / f"sample.{kind}"
         file.write_bytes(sample)
         table, _ = read_files([file], spec)
-    rows = table.to_pandas()
+    rows = join_lists(table, {}).to_pandas()
     rows = rows[rows[UNREADABLE].isna()].drop(columns=UNREADABLE) if UNREADABLE in rows else rows
     if kind == "csv":
         nulls = tuple(text for text in _NULLS if bool((rows == text).mean().gt(0.005).any()))
@@ -90,11 +93,17 @@ def _profile_parquet(path: Path, spec: TableFile) -> Profiled:
         head = next(blocks, None)
         if head is None:
             raise DataError(f"{path} has columns but no rows. Export it again.")
-        rows = [head.to_pandas()]
+        rows = [_plain(pa.Table.from_batches([head]))]
         complete = file.metadata.num_rows <= _HEAD_ROWS
         if not complete:
-            rows.append(file.read_row_group(file.num_row_groups - 1).to_pandas().tail(_HEAD_ROWS // 4))
+            rows.append(_plain(file.read_row_group(file.num_row_groups - 1)).tail(_HEAD_ROWS // 4))
     return Profiled(path, spec, pd.concat(rows, ignore_index=True), complete)
+
+
+def _plain(table: pa.Table) -> pd.DataFrame:
+    """As `fetch` will write it: no records, no lists."""
+    frame: pd.DataFrame = join_lists(flat(table), {}).to_pandas()
+    return frame
 
 
 def _stream(path: Path) -> _Bytes:
@@ -133,7 +142,7 @@ def _pieces(path: Path) -> Iterator[bytes]:
         packed = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)
         source: Any = gzip.GzipFile(fileobj=raw) if packed else raw
-        while piece := source.read(1 << 20):
+        while piece := source.read(_PIECE_BYTES):
             yield piece
 
 

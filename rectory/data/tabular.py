@@ -139,7 +139,7 @@ def _explain(path: Path, kind: str, spec: TableFile, error: Exception) -> str:
 def _column_names(path: Path, spec: TableFile) -> list[str]:
     kind = file_format(path, spec)
     if kind == "parquet":
-        return list(_flat(pa.schema(pq.read_schema(path)).empty_table()).column_names)
+        return list(flat(pa.schema(pq.read_schema(path)).empty_table()).column_names)
     if kind == "jsonl":
         return json_columns(path, spec.encoding)
     return list(spec.columns) or _csv_header(path, spec)
@@ -199,7 +199,7 @@ def _read_jsonl(path: Path, spec: TableFile) -> pa.Table:
 def _read_parquet(path: Path, _: TableFile) -> pa.Table:
     # ParquetFile, not read_table: the latter would invent columns from folder names such as day=2020-01-01.
     with pq.ParquetFile(path) as file:
-        return _flat(file.read()).replace_schema_metadata(None)
+        return flat(file.read()).replace_schema_metadata(None)
 
 
 _READERS: dict[str, Callable[[Path, TableFile], pa.Table]] = {
@@ -217,7 +217,7 @@ def with_unreadable(table: pa.Table, lines: Sequence[str]) -> pa.Table:
     return pa.concat_tables([table, rest], promote_options="default")
 
 
-def _flat(table: pa.Table) -> pa.Table:
+def flat(table: pa.Table) -> pa.Table:
     """Nested records become columns named parent.child."""
     while any(pa.types.is_struct(field.type) for field in table.schema):
         table = table.flatten()

@@ -68,7 +68,7 @@ def test_equal_rows_have_an_equal_fingerprint_and_others_another(shop: Shop, dat
 @pytest.mark.parametrize(
     ("query", "says"),
     [
-        ("SELECT * FROM nothing", r"could not run `source\.interactions`.*no such table"),
+        ("SELECT * FROM nowhere", r"could not run `source\.interactions`.*no such table"),
         ("SELECT user, item FROM sales", r"\['time'\] not found in the query `source\.interactions`"),
         ("SELECT * FROM sales WHERE 1 = 0", "has columns but no rows"),
         ("SELECT user, user, item, time FROM sales", r"column\(s\) \['user'\] twice"),
