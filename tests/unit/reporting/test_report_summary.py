@@ -99,3 +99,21 @@ def test_without_a_flow_the_steps_add_up(run) -> None:
 def test_no_summary_yet_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="rectory run"):
         load_summary(Workspace(tmp_path, tmp_path))
+
+
+def test_the_docs_show_every_key(run) -> None:
+    docs = (Path(__file__).parents[3] / "docs" / "report.md").read_text()
+    example = json.loads(docs.split("```json")[1].split("```")[0])
+    Summary.model_validate(example)
+
+    def keys(tree) -> set[str]:
+        if isinstance(tree, list):
+            return set().union(*map(keys, tree)) if tree else set()
+        if not isinstance(tree, dict):
+            return set()
+        return set(tree).union(*map(keys, tree.values()))
+
+    found = summarise(run)
+    data = set(found.timings) | set(found.candidates) | {"timings"}
+    names = {name for one in found.candidates.values() for name in (*one.metrics, *one.slices)}
+    assert keys(found.model_dump(mode="json")) - data - names <= keys(example) | {"challenger"}
