@@ -92,16 +92,17 @@ def _first_reasons(
     import pandera.pandas as pa
     from pandera.errors import SchemaErrors
 
-    schema = pa.DataFrameSchema(
+    # pandera sees one bool column a reason, not the values: it prints failing values, and cannot print every kind.
+    verdicts = pd.DataFrame(
         {
-            column: pa.Column(
-                nullable=True, checks=[pa.Check(check, error=reason, ignore_na=False) for reason, check in checks]
-            )
+            reason: np.asarray(check(frame[column]), dtype=bool)
             for column, checks in reasons.items()
+            for reason, check in checks
         }
     )
+    schema = pa.DataFrameSchema({reason: pa.Column(bool, pa.Check(_holds, error=reason)) for reason in verdicts})
     try:
-        schema.validate(frame, lazy=True)
+        schema.validate(verdicts, lazy=True)
     except SchemaErrors as errors:
         failed = errors.failure_cases
     else:
