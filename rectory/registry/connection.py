@@ -31,6 +31,7 @@ _QUIET = {
     "GIT_PYTHON_REFRESH": "quiet",
 }
 _FIRST_PAUSE_SECONDS = 0.1
+_TRACKING = "MLFLOW_TRACKING_URI"
 
 
 class Connection:
@@ -46,7 +47,7 @@ class Connection:
         self._sqlite: Path | None = None
         self.artifacts: str | None = None
         """Where a new experiment keeps its files; None: the server decides."""
-        given = os.environ.get("MLFLOW_TRACKING_URI")
+        given = os.environ.get(_TRACKING)
         if given:
             self.uri = given
             if given.startswith("sqlite:///") and "?" not in given:
@@ -100,21 +101,22 @@ class Connection:
         import mlflow
 
         self.client()
-        before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+        before = os.environ.get(_TRACKING)
         mlflow.set_tracking_uri(self.uri)
-        mlflow.set_registry_uri(self.uri)
         try:
             yield mlflow
         finally:
-            mlflow.set_tracking_uri(before[0])
-            mlflow.set_registry_uri(before[1])
+            # MLflow writes the URI into the environment too: a later Connection would take it for the user's wish.
+            mlflow.set_tracking_uri(None)
+            if before is not None:
+                os.environ[_TRACKING] = before
 
     def _open(self) -> MlflowClient:
         from mlflow import MlflowClient
 
         if self._sqlite is not None:
             self._sqlite.parent.mkdir(parents=True, exist_ok=True)
-        client = MlflowClient(self.uri, self.uri)
+        client = MlflowClient(self.uri, os.environ.get("MLFLOW_REGISTRY_URI") or self.uri)
         client.search_registered_models(max_results=1)
         return client
 

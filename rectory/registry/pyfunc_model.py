@@ -19,8 +19,12 @@ class RegisteredRecommender(PythonModel):  # type: ignore[misc]
         """Read the bundle that was stored with the version."""
         self._bundle = Bundle.load(Path(context.artifacts["bundle"]))
 
-    # Without annotations on purpose: MLflow takes them as a schema of its own and refuses a plain DataFrame.
-    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # noqa: ARG002
+    def predict(
+        self,
+        context: Any,  # noqa: ARG002 - MLflow finds the arguments by their names
+        model_input: pd.DataFrame,
+        params: dict[str, Any] | None = None,
+    ) -> pd.DataFrame:
         """Lists for each distinct user of `model_input`, in the order given.
 
         params: k, length of the lists; exclude_seen, whether to leave out what the user already had (None: as the

@@ -215,17 +215,20 @@ class Versions:
         model_id = call(lambda: log_model(self.connection, run, record), f"store the model of {record.candidate}")
         call(lambda: client.set_terminated(run), "end a run")
         _ensure_model(self.connection)
-        made = call(
-            lambda: client.create_model_version(
-                MODEL_NAME,
-                f"models:/{model_id}",
-                run_id=run,
-                model_id=model_id,
-                tags={**record.tags(), "trained_at": datetime.now(UTC).isoformat(timespec="seconds")},
-                description=f"{record.candidate} ({tags['kind']}) on {record.dataset} as of {tags['as_of']}",
-            ),
-            f"register {record.candidate}",
-        )
+        described = f"{record.candidate} ({tags['kind']}) on {record.dataset} as of {tags['as_of']}"
+        # MLflow looks the model up in its global store, whatever the client was made for.
+        with self.connection.fluent():
+            made = call(
+                lambda: client.create_model_version(
+                    MODEL_NAME,
+                    f"models:/{model_id}",
+                    run_id=run,
+                    model_id=model_id,
+                    tags={**record.tags(), "trained_at": datetime.now(UTC).isoformat(timespec="seconds")},
+                    description=described,
+                ),
+                f"register {record.candidate}",
+            )
         return _version(made)
 
     def _refresh(self, version: Version, record: Record) -> None:
