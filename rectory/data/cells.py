@@ -6,6 +6,7 @@ users, and Python-level text work on each row would be most of a run.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +16,11 @@ import pandas as pd
 from rectory.arrays import Array, BoolArray, Float64Array
 
 MAX_ID_LENGTH = 512
+# Control characters, line separators, and halves of surrogate pairs, which no file can hold.
+_UNFIT = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ud800-\\udfff]")
 # What exporters write for "nothing". Exact spellings only: a user may well be called Null.
 _NOTHING = frozenset({"", "nan", "NaN", "None", "null", "NULL", "<NA>", "NaT"})
+_NO_TEXT = object()
 # A column is one of numbers when this share of its written cells are; the others are then faults, not texts.
 _MOSTLY = 0.9
 
@@ -43,19 +47,31 @@ class Texts:
 
 def read_texts(column: pd.Series) -> Texts:
     """Cells as stripped text. 7 and 7.0 are both "7"; "007" stays; surrounding white space goes, inner stays."""
-    codes, distinct = pd.factorize(column.astype(object))
-    cleaned = np.empty(len(distinct), dtype=object)
-    cleaned[:] = [_text(value) for value in distinct]
-    recoded, values = pd.factorize(cleaned, sort=True)
+    codes, distinct = distinct_cells(column)
+    cleaned = [_text(value) for value in distinct]
+    places = {text: place for place, text in enumerate(sorted({text for text in cleaned if text is not None}))}
     # One more place for -1, which numpy reads as "the last".
-    return Texts(np.append(recoded, -1)[codes], np.asarray(values, dtype=object))
+    recoded = np.asarray([-1 if text is None else places[text] for text in cleaned] + [-1], dtype=np.int64)
+    values = np.empty(len(places), dtype=object)
+    values[:] = list(places)
+    return Texts(recoded[codes], values)
+
+
+def distinct_cells(column: pd.Series) -> tuple[Array, Array]:
+    """(n,) codes, -1 for nothing, and the (m,) distinct cells that they stand for, in order of appearance.
+
+    Not plain `factorize`: where all cells are text it compares them as C strings, which end at the first NUL, and so
+    would call "a" and "a\\0b" the same user; it also fails on halves of surrogate pairs. One cell that is no text makes
+    it compare Python objects.
+    """
+    cells = np.append(column.astype(object).to_numpy(), np.asarray([_NO_TEXT], dtype=object))
+    codes, distinct = pd.factorize(cells)
+    return codes[:-1], np.asarray(distinct[:-1], dtype=object)
 
 
 def usable(text: str) -> bool:
     """Whether a text can be an id: of sane length, without control characters, and encodable as UTF-8."""
-    if len(text) > MAX_ID_LENGTH or (not text.isascii() and any("\ud800" <= mark <= "\udfff" for mark in text)):
-        return False
-    return not any(mark < " " or "\x7f" <= mark <= "\x9f" or mark in "\u2028\u2029" for mark in text)
+    return len(text) <= MAX_ID_LENGTH and not _UNFIT.search(text)
 
 
 def read_numbers(column: pd.Series, decimal: str = ".") -> tuple[Float64Array, BoolArray]:
@@ -67,7 +83,7 @@ def read_numbers(column: pd.Series, decimal: str = ".") -> tuple[Float64Array, B
     if column.dtype.kind in "biuf":
         numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
         return numbers, np.asarray(~np.isnan(numbers))
-    codes, distinct = pd.factorize(column.astype(object))
+    codes, distinct = distinct_cells(column)
     texts = pd.Series([_text(value) for value in distinct], dtype=object)
     if decimal == "," and len(texts):
         comma = texts.str.contains(",", regex=False, na=False)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from rectory.data.card import TimestampColumn
+from rectory.data.cells import distinct_cells
 from rectory.errors import CardError
 
 EPOCHS_PER_SECOND = {"epoch_s": 1, "epoch_ms": 1_000, "epoch_us": 1_000_000, "epoch_ns": 1_000_000_000}
@@ -52,7 +53,7 @@ def parse_timestamps(column: pd.Series, spec: TimestampColumn) -> Moments:
     if column.dtype.kind in "iuf":
         return _from_numbers(column, missing, spec)
     # Logs repeat moments (one basket, one second), and parsing costs far more than looking up.
-    codes, distinct = pd.factorize(column.astype("object"))
+    codes, distinct = distinct_cells(column)
     text = pd.Series(distinct, dtype="object").astype(str).str.strip()
     parsed = _from_text(text, spec, zone)
     blank = text.eq("").to_numpy()
