@@ -87,8 +87,11 @@ def _champion(workspace: Workspace) -> tuple[pd.Timestamp | None, dict[str, Any]
     """When the champion's training ended, as the promote step wrote it; None without one (`dvc repro`)."""
     if not workspace.decision.is_file():
         return None, None
-    champion = read_json(workspace.decision).get("champion")
-    if not isinstance(champion, dict):
+    decision = read_json(workspace.decision)
+    # The one that served during the newest window, if this run has replaced it.
+    seated = [decision.get(key) for key in ("champion_before", "champion")]
+    champion = next((one for one in seated if isinstance(one, dict)), None)
+    if champion is None:
         return None, None
     until = champion.get("trained_until")
     moment = None if until is None else pd.Timestamp(until)

@@ -73,3 +73,12 @@ def test_a_missing_split_is_refused_with_its_cure(workspace: Workspace, params: 
     (workspace.split / "valid.parquet").unlink()
     with pytest.raises(DataError, match="run the step"):
         check_drift(params, workspace)
+
+
+def test_the_champion_that_served_sets_the_reference(workspace: Workspace, params: Params) -> None:
+    until = newest_start() - pd.Timedelta(days=14)
+    seat = {"name": "old", "version": "3", "trained_until": until.isoformat()}
+    write_json(workspace.decision, {"champion_before": seat, "champion": {"name": "new", "version": "4"}})
+    written = check_drift(params, workspace)
+    assert written["champion"] == seat
+    assert pd.Timestamp(written["reference"]["end"]) == until
