@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from scipy.sparse import csr_array, csr_matrix
+from scipy.sparse import csr_array, vstack
 
-from rectory.arrays import BoolArray, Float32Array, Int32Array
+from rectory.arrays import Float32Array, Int32Array
 from rectory.errors import RectoryError
 from rectory.features.training_set import TrainingSet
 from rectory.files import read_arrays, read_json, write_arrays, write_json
@@ -106,14 +106,11 @@ class LightFMHybrid:
     def _combine(self) -> None:
         """Representations with the biases as further columns: score = query . factor."""
         part = self._parts
-        shared = self._user_rows.shared_column
-        user = self._user_rows.matrix @ part["user_embeddings"]
-        user_bias = self._user_rows.matrix @ part["user_biases"]
-        item = self._item_rows.matrix @ part["item_embeddings"]
-        item_bias = self._item_rows.matrix @ part["item_biases"]
         # The last query is the user of whom nothing is known, so that code -1 finds it.
-        user = np.vstack([user, part["user_embeddings"][shared]])
-        user_bias = np.append(user_bias, part["user_biases"][shared])
+        users = vstack([self._user_rows.matrix, self._user_rows.unknown], format="csr")
+        user, user_bias = users @ part["user_embeddings"], users @ part["user_biases"]
+        items = self._item_rows.matrix
+        item, item_bias = items @ part["item_embeddings"], items @ part["item_biases"]
         self._queries = np.column_stack([user, user_bias, np.ones_like(user_bias)]).astype(np.float32)
         self._factors = np.column_stack([item, np.ones_like(item_bias), item_bias]).astype(np.float32)
 
@@ -132,7 +129,7 @@ class LightFMHybrid:
 
     def similar(self, items: Int32Array, k: int) -> TopK:
         """Cosine of the representations, without what all items share."""
-        shared = self._item_rows.shared_column
+        shared = self._item_rows.shared
         weight = self._item_rows.matrix[:, [shared]].toarray()
         own = self._factors[:, :-2] - weight * self._parts["item_embeddings"][shared]
         norm = np.linalg.norm(own, axis=1, keepdims=True)
@@ -142,7 +139,7 @@ class LightFMHybrid:
     def explain(self, user: int, item: int) -> list[Reason]:
         """One reason for each user part with each item part, and one for each part's bias."""
         part = self._parts
-        user_row = self._user_row(user)
+        user_row = self._user_rows.matrix[[user]] if user >= 0 else self._user_rows.unknown
         item_row = self._item_rows.matrix[[item]]
         user_words = self._user_rows.labels(user_row, "user", "users")
         item_words = self._item_rows.labels(item_row, "item", "items")
@@ -160,12 +157,6 @@ class LightFMHybrid:
             levels = biases[row.indices].astype(np.float64) * row.data
             reasons += [Reason(f"{what} of {word}", float(level)) for word, level in zip(words, levels, strict=True)]
         return sorted(reasons, key=lambda reason: -reason.contribution)
-
-    def _user_row(self, user: int) -> csr_matrix:
-        if user >= 0:
-            return self._user_rows.matrix[[user]]
-        width = self._user_rows.matrix.shape[1]
-        return csr_matrix((np.ones(1, np.float32), ([0], [self._user_rows.shared_column])), shape=(1, width))
 
     # Keeping.
 
@@ -202,15 +193,14 @@ class _Run:
         self.half_life_days = half_life_days
         self.epochs = 0
         self._threads = params.threads
-        self._pairs: Pairs = weighted_pairs(train, half_life_days)
-        if params.loss == "logistic":
-            self._pairs = self._pairs.with_negatives(seed)
-        self.users = entity_rows(
-            _present(train.user, train.n_users), train.user_features if params.use_user_features else None
-        )
-        self.items = entity_rows(
-            _present(train.item, train.n_items), train.item_features if params.use_item_features else None
-        )
+        pairs = weighted_pairs(train, half_life_days)
+        users, items = np.unique(pairs.interactions.row), np.unique(pairs.interactions.col)
+        self.users = entity_rows(users, train.n_users, train.user_features if params.use_user_features else None)
+        self.items = entity_rows(items, train.n_items, train.item_features if params.use_item_features else None)
+        # Only items that were taken are drawn as negatives: the others may be new, which is no dislike.
+        pairs = pairs.among(items)
+        self._item_matrix = self.items.matrix[items]
+        self._pairs: Pairs = pairs.with_negatives(seed) if params.loss == "logistic" else pairs
         self._model = _lightfm(params, seed)
 
     def train(self, epochs: int) -> None:
@@ -219,7 +209,7 @@ class _Run:
             self._model.fit_partial(
                 self._pairs.interactions,
                 user_features=self.users.matrix,
-                item_features=self.items.matrix,
+                item_features=self._item_matrix,
                 sample_weight=self._pairs.weights,
                 epochs=epochs,
                 num_threads=self._threads,
@@ -232,18 +222,19 @@ class _Run:
         self.epochs += epochs
 
     def parts(self) -> dict[str, Float32Array]:
-        """Embedding and bias of each column; views, valid until the next epoch."""
+        """Embedding and bias of each column; views, valid until the next epoch.
+
+        The typical identity is the mean of the trained ones. No row in training uses its column.
+        """
+        for side, rows in (("user", self.users), ("item", self.items)):
+            for part in ("embeddings", "biases"):
+                values = getattr(self._model, f"{side}_{part}")
+                values[rows.typical] = values[: len(rows.trained)].mean(axis=0) if len(rows.trained) else 0.0
         return {
             f"{side}_{part}": getattr(self._model, f"{side}_{part}")
             for side in ("user", "item")
             for part in ("embeddings", "biases")
         }
-
-
-def _present(codes: Int32Array, n: int) -> BoolArray:
-    present = np.zeros(n, dtype=np.bool_)
-    present[codes] = True
-    return present
 
 
 def _lightfm(params: LightFMHybridParams, seed: int) -> LightFM:

@@ -9,10 +9,12 @@ from typing import Self
 import numpy as np
 from scipy.sparse import coo_matrix, csr_array, csr_matrix, diags_array, hstack
 
-from rectory.arrays import BoolArray, Int32Array
+from rectory.arrays import Int32Array
 from rectory.features.training_set import FeatureBlock, TrainingSet
 from rectory.files import read_sparse, write_sparse
 
+_FADED = 0.01
+"""Weight of a pair, in fresh interactions, below which it is left out."""
 _NEGATIVES = 4
 """Pairs drawn for each pair that happened, under the logistic loss."""
 
@@ -26,6 +28,12 @@ class Pairs:
 
     interactions: coo_matrix
     weights: coo_matrix
+
+    def among(self, items: Int32Array) -> Self:
+        """The same pairs with items counted within `items`, which holds all of them, ascending."""
+        shape = (self.interactions.shape[0], len(items))
+        row, column = self.interactions.row, np.searchsorted(items, self.interactions.col).astype(np.int32)
+        return type(self)(*(coo_matrix((m.data, (row, column)), shape) for m in (self.interactions, self.weights)))
 
     def with_negatives(self, seed: int) -> Self:
         """Add drawn pairs that never happened, value -1, weight 1: without them the logistic loss says yes to all."""
@@ -44,19 +52,23 @@ class Pairs:
 def weighted_pairs(train: TrainingSet, half_life_days: float | None) -> Pairs:
     """Sum the recency-weighted interactions of each pair.
 
-    Weight of a pair: s = sum of event weight * 0.5 ** (age / half-life), tempered to log(1 + s / mean s), scaled to
-    mean 1. Adagrad steps grow with the weight: untempered, one daily loaf of bread would drown a household's other
-    purchases. Tempering was chosen on validation windows, see docs/models.md.
+    s = sum of event weight * 0.5 ** (age / half-life), in units of one average fresh interaction. The pair weighs
+    log(1 + s), scaled to mean 1: LightFM's steps grow with the weight, and untempered one daily loaf of bread would
+    drown a household's other purchases. Pairs that have faded below 1% of a fresh interaction are left out: they would
+    train next to nothing, cost as much as fresh ones, and leave embeddings near their random start in use.
     """
     recency = 1.0 if half_life_days is None else np.power(0.5, train.age_days() / half_life_days)
     key, pair = np.unique(train.user.astype(np.int64) * train.n_items + train.item, return_inverse=True)
-    total = np.bincount(pair, weights=train.weight * recency, minlength=len(key))
-    weight = np.log1p(total / total.mean()) if len(total) else total
-    weight = (weight / weight.mean()).astype(np.float32) if len(total) else weight
+    unit = float(train.weight.mean()) if len(key) else 1.0
+    total = np.bincount(pair, weights=train.weight * recency / unit, minlength=len(key))
+    # Where all has faded (a log with a long gap before its end), recency says nothing about who is fresh.
+    fresh = total >= _FADED if (total >= _FADED).any() else np.ones(len(key), dtype=np.bool_)
+    key, weight = key[fresh], np.log1p(total[fresh])
+    weight = weight / (weight.mean() if len(key) else 1.0)
     user, item = (key // train.n_items).astype(np.int32), (key % train.n_items).astype(np.int32)
     shape = (train.n_users, train.n_items)
     interactions = coo_matrix((np.ones(len(key), dtype=np.float32), (user, item)), shape=shape)
-    weights = coo_matrix((weight, (user, item)), shape=shape)
+    weights = coo_matrix((weight.astype(np.float32), (user, item)), shape=shape)
     return Pairs(interactions, weights)
 
 
@@ -66,7 +78,8 @@ class Rows:
 
     matrix: (n_entities, n_columns) float32, each row sums to 1.
     trained: (n_trained,) codes of the entities that have an identity column: columns 0..n_trained-1.
-    features: names of the next columns; the last column is shared by all.
+    features: names of the next columns. Two more follow: one that all share, and the typical identity, which stands
+        in for the identity of those that have none.
     """
 
     matrix: csr_matrix
@@ -74,13 +87,25 @@ class Rows:
     features: tuple[str, ...]
 
     @property
-    def shared_column(self) -> int:
-        return int(self.matrix.shape[1]) - 1
+    def shared(self) -> int:
+        """Column that all share."""
+        return len(self.trained) + len(self.features)
+
+    @property
+    def typical(self) -> int:
+        """Column of the typical identity."""
+        return self.shared + 1
+
+    @property
+    def unknown(self) -> csr_matrix:
+        """(1, n_columns): the row of somebody of whom nothing is known."""
+        parts = (np.full(2, 0.5, dtype=np.float32), ([0, 0], [self.shared, self.typical]))
+        return csr_matrix(parts, shape=(1, self.matrix.shape[1]))
 
     def labels(self, row: csr_matrix, one: str, many: str) -> list[str]:
-        """Words for the columns of one row: "this item", "items with genre=Drama", "all items"."""
+        """Words for the columns of one row: "this item", "items with genre=Drama", "all items", "a typical item"."""
         first = len(self.trained)
-        words = {self.shared_column: f"all {many}"}
+        words = {self.shared: f"all {many}", self.typical: f"a typical {one}"}
         return [
             f"this {one}" if column < first else words.get(column) or f"{many} with {self.features[column - first]}"
             for column in row.indices
@@ -94,29 +119,28 @@ class Rows:
         return cls(as_lightfm(read_sparse(folder / f"{name}.npz")), trained, features)
 
 
-def entity_rows(present: BoolArray, block: FeatureBlock | None) -> Rows:
-    """Identity, features and shared column of each entity, each third weighing the same where it is there.
+def entity_rows(trained: Int32Array, n: int, block: FeatureBlock | None) -> Rows:
+    """Identity, features and shared column of each entity, each weighing the same where it is there.
 
-    An entity that was never trained has no identity: its embedding would be the random start. For the same reason
-    features that no trained entity has are left out. What is left makes up the whole row, so that a new item is an
-    average of what it is known to be.
+    An entity that was never trained has no identity of its own: its embedding would be the random start. It gets the
+    typical one, so that a new item is what its features say, moved to where an average item stands; without that, new
+    items would rank above all that are known to be unpopular. Features that no trained entity has are left out.
 
     Args:
-        present: (n_entities,) whether the entity has an interaction.
+        trained: codes of the entities that have an interaction, ascending.
+        n: number of entities.
         block: declared features; None: do without.
     """
-    n = len(present)
-    trained = np.flatnonzero(present).astype(np.int32)
-    identity = csr_array(
-        (np.ones(len(trained), np.float32), (trained, np.arange(len(trained)))), shape=(n, len(trained))
-    )
-    parts = [identity]
+    present = np.zeros(n, dtype=np.float32)
+    present[trained] = 1.0
+    one = np.ones(len(trained), dtype=np.float32)
+    parts = [csr_array((one, (trained, np.arange(len(trained)))), shape=(n, len(trained)))]
     names: tuple[str, ...] = ()
     if block is not None and block.names:
-        used = np.asarray(block.matrix.T @ present.astype(np.float32)) > 0
+        used = np.asarray(block.matrix.T @ present) > 0
         names = tuple(name for name, keep in zip(block.names, used, strict=True) if keep)
         parts.append(_row_normalised(csr_array(block.matrix[:, np.flatnonzero(used)])))
-    parts.append(csr_array(np.ones((n, 1), dtype=np.float32)))
+    parts.append(csr_array(np.column_stack([np.ones(n, dtype=np.float32), 1.0 - present])))
     return Rows(as_lightfm(_row_normalised(csr_array(hstack(parts, format="csr")))), trained, names)
 
 

@@ -120,7 +120,8 @@ def rank_factors(
                 rows, taken = rows[taken >= 0], taken[taken >= 0]
             scores[rows, taken] = -np.inf
         found, values = _best(scores, fetch, k, stripes)
-        own = codes[found] if codes is not None else found
+        # Columns of the padding are found too; their -inf makes them NO_ITEM below.
+        own = found if codes is None else codes[np.minimum(found, len(codes) - 1)]
         end = start + len(part)
         width_found = min(k, found.shape[1])
         missing = np.isneginf(values[:, :width_found])
