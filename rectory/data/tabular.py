@@ -59,7 +59,8 @@ def estimate_size(paths: Sequence[Path], spec: TableFile) -> Size:
     if kind != "parquet":
         return Size(estimate_lines(paths), len(read_columns(paths[0], spec)), 0)
     schema = _guarded(paths[0], spec, lambda path, _: pq.read_schema(path))
-    text = sum(not _is_fixed_width(field.type) for field in schema)
+    # The ids of users and items become text, whatever they are now.
+    text = max(sum(not _is_fixed_width(field.type) for field in schema), min(2, len(schema)))
     rows = sum(_guarded(path, spec, lambda path, _: pq.read_metadata(path).num_rows) for path in paths)
     return Size(rows, text, len(schema) - text)
 
