@@ -116,6 +116,10 @@ def _plain(value: Any) -> str:
         return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
     if isinstance(value, int):
         return f"{value:,}"
+    if isinstance(value, dict):
+        return "; ".join(f"{key} {_plain(one)}" for key, one in value.items()) or words.DASH
+    if isinstance(value, list):
+        return ", ".join(str(one) for one in value) or words.DASH
     return str(value)
 
 

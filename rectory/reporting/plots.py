@@ -169,7 +169,9 @@ def learning_curves(name: str, curve: Sequence[dict[str, Any]], metric: str) -> 
         axes.set_ylabel(f"{metric} on validation")
         axes.xaxis.get_major_locator().set_params(integer=True)
         if len(groups) > 1:
-            axes.legend(frameon=False, fontsize=10, labelcolor=INK, ncols=1 + (len(groups) > 4), handlelength=2.6)
+            axes.figure.legend(
+                loc="outside lower center", frameon=False, fontsize=10, labelcolor=INK, ncols=3, handlelength=2.6
+            )
 
     def draw_bars(axes: Any) -> None:
         scores = [float(row["score"]) for row in curve]

@@ -66,7 +66,8 @@ def _candidates(summary: Summary) -> Table:
         marks = badges(name, summary)
         one = facts.metrics.get(summary.metric)
         table.add_row(
-            escape(name) + "".join(f" [{'bold green' if mark == 'champion' else 'dim'}]({mark})[/]" for mark in marks),
+            escape(name)
+            + (f" [{'bold green' if 'champion' in marks else 'dim'}]({', '.join(marks)})[/]" if marks else ""),
             figure(one.value if one else None),
             f"{figure(one.low)} {figure(one.high)}" if one and one.low is not None else "",
             _bar(one.low, one.value, one.high, top) if one else "",
@@ -75,7 +76,7 @@ def _candidates(summary: Summary) -> Table:
     return table
 
 
-def _bar(low: float | None, value: float | None, high: float | None, top: float, width: int = 14) -> str:
+def _bar(low: float | None, value: float | None, high: float | None, top: float, width: int = 10) -> str:
     """`      --o--   ` in plain ASCII: the interval's place between 0 and the largest upper bound."""
     if value is None or not top:
         return ""
@@ -91,6 +92,9 @@ def _rules(summary: Summary) -> Table:
     table = _grid(6)
     for rule in summary.decision.rules:
         table.add_row(f"  {_MARKS[rule.passed]}", escape(rule.text))
+    for tried in summary.decision.attempts:
+        missed = next((rule.text for rule in tried.rules if rule.passed is False), "")
+        table.add_row("  [dim]also[/]", escape(f"{tried.challenger} was tried and refused: {missed}"))
     return table
 
 
