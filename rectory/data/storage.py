@@ -157,14 +157,21 @@ class Storage:
 @contextlib.contextmanager
 def _told() -> Iterator[None]:
     """Everything that DVC and the file systems below it raise, as one error; DVC's own printing is silenced."""
-    logger = logging.getLogger("dvc")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
+    from dvc.exceptions import CheckoutError
+
+    loggers = [logging.getLogger(name) for name in ("dvc", "dvc_data", "dvc_objects")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     try:
         yield
     except (StorageError, KeyboardInterrupt):
         raise
+    except CheckoutError as error:
+        raise StorageError("not all of its files are there") from error
     except Exception as error:
-        raise StorageError(f"{type(error).__name__}: {error}") from error
+        # One paragraph: several lines of advice about `dvc` commands would only lead astray.
+        raise StorageError(f"{type(error).__name__}: {' '.join(str(error).splitlines()[:1])}") from error
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
