@@ -108,7 +108,7 @@ def _drawn(svg: str) -> Any:
 
 def _plain(value: Any) -> str:
     """Any value of a check or a fit, short."""
-    if value is None:
+    if value is None or value in ([], {}):
         return words.DASH
     if isinstance(value, bool):
         return "yes" if value else "no"
@@ -117,10 +117,8 @@ def _plain(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, dict):
-        return "; ".join(f"{key} {_plain(one)}" for key, one in value.items()) or words.DASH
-    if isinstance(value, list):
-        return ", ".join(str(one) for one in value) or words.DASH
-    return str(value)
+        value = [f"{key} {_plain(one)}" for key, one in value.items()]
+    return ", ".join(str(one) for one in value) if isinstance(value, list) else str(value)
 
 
 def _data(inputs: Inputs) -> Facts:
