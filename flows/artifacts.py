@@ -56,9 +56,14 @@ def _decision(summary: dict[str, Any]) -> str:
 def _drift(summary: dict[str, Any]) -> str:
     drift = summary["drift"]
     rows = [
-        f"| {column['column']} | {column['distance']:.4f} | {column['threshold']:.4f} | {column['status']} |"
+        f"| {column['column']} | {_number(column['distance'])} | {_number(column['threshold'])} | {column['status']} |"
         for column in drift["columns"]
     ]
     return "\n".join(
         [f"**{drift['status']}**", "", "| column | distance | threshold | status |", "|---|---|---|---|", *rows]
     )
+
+
+def _number(value: float | None) -> str:
+    """A column that could not be compared has no distance."""
+    return "-" if value is None else f"{value:.4f}"

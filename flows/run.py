@@ -75,7 +75,8 @@ def run(
         return _reuse(earlier, workspace, started)
     for step in ("validate", "snapshot", "split", "features"):
         run_step(step, params, workspace)
-    _train_and_evaluate(params, workspace)
+    reused = run_step("reuse", params, workspace)
+    _train_and_evaluate(params, workspace, reused.candidates)
     run_step("register", params, workspace)
     decision = run_step("promote", params, workspace)
     for step in ("score", "drift", "report"):
@@ -87,7 +88,7 @@ def run(
     )
 
 
-def _train_and_evaluate(params: Params, workspace: Workspace) -> None:
+def _train_and_evaluate(params: Params, workspace: Workspace, trained_before: tuple[str, ...]) -> None:
     """Candidates side by side, `train.workers` at a time; dearest first, so that no core idles at the end."""
     slots = threading.Semaphore(parallel_candidates(params))
     order = sorted(params.train.candidates, key=lambda name: params.train.candidates[name].baseline)

@@ -58,7 +58,9 @@ def _told(label: str, work: Callable[[], Any]) -> Any:
 
 
 def _in_words(result: Any) -> str:
-    """`rows_kept=5` as `rows kept 5`, for what is short and says something."""
+    """A result's own words, else its numbers: `users=5` as `users 5`."""
+    if isinstance(text := getattr(result, "text", None), str):
+        return text
     facts = dataclasses.asdict(result) if dataclasses.is_dataclass(result) and not isinstance(result, type) else result
     words = []
     for name, value in (facts or {}).items():
