@@ -85,8 +85,8 @@ def test_a_run_s_key_follows_judging_and_every_candidate_but_not_the_report(para
     assert (
         whole(params) == whole(changed(params, "train.workers", 3)) == whole(changed(params, "report.sample_users", 1))
     )
-    for name, value in (("gate.min_gain", 0.5), ("score.k", 3), ("train.candidates.popularity.windows_days", [5])):
-        assert whole(params) != whole(changed(params, name, value)), name
+    for name, other in (("gate.min_gain", 0.5), ("score.k", 3), ("train.candidates.popularity.windows_days", [5])):
+        assert whole(params) != whole(changed(params, name, other)), name
 
 
 def test_code_of_one_kind_is_its_own_module_and_what_that_imports() -> None:

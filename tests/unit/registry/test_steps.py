@@ -110,6 +110,11 @@ def test_where_repeats_are_excluded_what_came_after_training_is_not_offered_eith
     assert lists.merge(had, on=["user_id", "item_id"]).empty and len(lists)
 
 
+def worktrees() -> str:
+    listed = subprocess.run(["git", "worktree", "list"], cwd=ROOT, capture_output=True, text=True, check=False)
+    return listed.stdout
+
+
 @pytest.fixture
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     import tempfile
@@ -129,9 +134,7 @@ def test_a_version_is_rebuilt_byte_for_byte_and_a_changed_record_is_noticed(
     store = ModelStore(workspace)
     champion = store.champion()
     assert champion is not None
-    worktrees = subprocess.run(
-        ["git", "worktree", "list"], cwd=ROOT, capture_output=True, text=True, check=False
-    ).stdout
+    before = worktrees()
     result = reproduce(None, workspace)
     assert result.identical and result.differences == () and result.version == champion.version, result.differences
     assert not list(temporary.glob("rectory-reproduce-*"))
@@ -143,5 +146,4 @@ def test_a_version_is_rebuilt_byte_for_byte_and_a_changed_record_is_noticed(
     kept.write_text(json.dumps(text))
     differs = reproduce(champion.version, workspace)
     assert not differs.identical and any("model/" in line and "other bytes" in line for line in differs.differences)
-    after = subprocess.run(["git", "worktree", "list"], cwd=ROOT, capture_output=True, text=True, check=False).stdout
-    assert after == worktrees
+    assert worktrees() == before
