@@ -80,7 +80,10 @@ def test_a_decision_is_kept_with_its_version_and_not_wiped_by_a_later_already_ch
 _PROMOTE_AND_DIE = """
 import os, signal, sys
 from pathlib import Path
-import mlflow
+import alembic.command
+import mlflow.store.model_registry.sqlalchemy_store
+import mlflow.store.tracking.sqlalchemy_store
+import rectory.models.popularity
 from rectory.registry.store import ModelStore
 from rectory.workspace import Workspace
 project = Path(sys.argv[1])
