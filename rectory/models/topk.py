@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from scipy.sparse import csr_array
 
@@ -10,10 +12,10 @@ from rectory.models.protocol import NO_ITEM, TopK
 
 _MAX_CELLS = 4_000_000
 """Cells of a scratch matrix (16 MB in float32): large enough for BLAS, small enough for the cache's sake."""
-_STRIPE = 64
-"""Items that share one maximum in `rank_factors`."""
 _SPARE = 6
 """Items fetched beyond k in `rank_factors`, so that ties at the end of a list are seen."""
+_ROUNDING = 1e-5
+"""Relative difference that a matrix product in float32 may have from the same sum in another order."""
 
 
 def empty_lists(n: int, k: int) -> TopK:
@@ -101,8 +103,10 @@ def rank_factors(
     fetch = min(len(kept), k + _SPARE)
     if fetch == 0 or n == 0:
         return result
-    stripes = -(-len(kept) // _STRIPE)
-    width = stripes * _STRIPE
+    # Items that share a maximum: balances looking at the maxima against looking into the chosen stripes.
+    stripe = max(1, round(math.sqrt(len(kept) / fetch)))
+    stripes = -(-len(kept) // stripe)
+    width = stripes * stripe
     if codes is not None:
         place = np.full(n_items, -1, dtype=np.int64)
         place[codes] = np.arange(len(codes))
@@ -119,44 +123,66 @@ def rank_factors(
                 taken = place[taken]
                 rows, taken = rows[taken >= 0], taken[taken >= 0]
             scores[rows, taken] = -np.inf
-        found, values = _best(scores, fetch, k, stripes)
-        # Columns of the padding are found too; their -inf makes them NO_ITEM below.
-        own = found if codes is None else codes[np.minimum(found, len(codes) - 1)]
-        end = start + len(part)
-        width_found = min(k, found.shape[1])
-        missing = np.isneginf(values[:, :width_found])
-        result.items[start:end, :width_found] = np.where(missing, NO_ITEM, own[:, :width_found])
-        result.scores[start:end, :width_found] = values[:, :width_found]
+        found, values = _best(scores, fetch, stripe)
+        found, values = _exactly(part, kept, found, values)
+        if fetch < len(kept):
+            # Where the end of a list ties with the last item fetched, more may tie beyond it.
+            tail, last = values[:, k - 1], values[:, -1]
+            with np.errstate(invalid="ignore"):
+                tied = np.isfinite(last) & (tail - last <= _ROUNDING * np.maximum(1.0, np.abs(tail)))
+            for row in np.flatnonzero(tied):
+                found[row], values[row] = _whole(part[row], kept, scores[row], fetch)
+        own = found if codes is None else codes[found]
+        end, length = start + len(part), min(k, fetch)
+        missing = np.isneginf(values[:, :length])
+        result.items[start:end, :length] = np.where(missing, NO_ITEM, own[:, :length])
+        result.scores[start:end, :length] = values[:, :length]
     return result
 
 
-def _best(scores: Float32Array, fetch: int, k: int, stripes: int) -> tuple[Array, Float32Array]:
-    """Columns and values of the `fetch` largest scores in each row, falling, ties by column.
+def _best(scores: Float32Array, fetch: int, stripe: int) -> tuple[Array, Float32Array]:
+    """Columns and values of the `fetch` largest scores in each row, in no order.
 
     Args:
-        scores: (n, stripes * _STRIPE); column j belongs to stripe j % stripes.
+        scores: (n, stripes * stripe); column j belongs to stripe j % stripes.
     """
-    n = len(scores)
-    if stripes > 2 * fetch:
-        # Reducing over the middle axis keeps the inner loop contiguous.
-        maxima = scores.reshape(n, _STRIPE, stripes).max(axis=1)
-        chosen = np.argpartition(-maxima, fetch - 1, axis=1)[:, :fetch]
-        columns = (chosen[:, None, :] + (np.arange(_STRIPE) * stripes)[None, :, None]).reshape(n, -1)
-        values = np.take_along_axis(scores, columns, axis=1)
-    else:
-        columns = np.broadcast_to(np.arange(scores.shape[1]), scores.shape)
-        values = scores
-    if values.shape[1] > fetch:
-        near = np.argpartition(-values, fetch - 1, axis=1)[:, :fetch]
-        columns, values = np.take_along_axis(columns, near, axis=1), np.take_along_axis(values, near, axis=1)
-    order = np.lexsort((columns, -values), axis=1)
-    columns, values = np.take_along_axis(columns, order, axis=1), np.take_along_axis(values, order, axis=1)
-    # A tie that reaches the last fetched place may go on beyond it: sort these (rare) rows whole.
-    if fetch > k:
-        tied = np.flatnonzero((values[:, k - 1] == values[:, -1]) & np.isfinite(values[:, -1]))
-    else:
-        tied = np.flatnonzero(np.isfinite(values[:, -1])) if fetch < scores.shape[1] else np.arange(0)
-    for row in tied:
-        full = np.argsort(-scores[row], kind="stable")[:fetch]
-        columns[row], values[row] = full, scores[row, full]
-    return columns, values
+    n, width = scores.shape
+    stripes = width // stripe
+    # Reducing over the middle axis keeps the inner loop contiguous.
+    maxima = scores.reshape(n, stripe, stripes).max(axis=1)
+    chosen = _largest(maxima, fetch)
+    columns = (chosen[:, None, :] + (np.arange(stripe) * stripes)[None, :, None]).reshape(n, -1)
+    values = np.take_along_axis(scores, columns, axis=1)
+    near = _largest(values, fetch)
+    return np.take_along_axis(columns, near, axis=1), np.take_along_axis(values, near, axis=1)
+
+
+def _largest(values: Float32Array, count: int) -> Array:
+    """(n, count) places of the largest values of each row, in no order."""
+    width = values.shape[1]
+    if width <= count:
+        return np.broadcast_to(np.arange(width), values.shape)
+    return np.argpartition(values, width - count, axis=1)[:, width - count :]
+
+
+def _exactly(
+    queries: Float32Array, factors: Float32Array, found: Array, values: Float32Array
+) -> tuple[Array, Float32Array]:
+    """The found columns in order, with scores that depend on nothing but the two vectors.
+
+    A matrix product rounds differently at the edges of its blocks: equal items would differ in the last bit, and a
+    user's list would depend on who else was asked for.
+    """
+    found = np.minimum(found, len(factors) - 1)  # columns of the padding; their value is -inf
+    exact = np.einsum("nd,nfd->nf", queries, factors[found])
+    exact[np.isneginf(values)] = -np.inf
+    order = np.lexsort((found, -exact), axis=1)
+    return np.take_along_axis(found, order, axis=1), np.take_along_axis(exact, order, axis=1)
+
+
+def _whole(query: Float32Array, factors: Float32Array, scores: Float32Array, fetch: int) -> tuple[Array, Float32Array]:
+    """The same for one row, by sorting all of it."""
+    exact = np.einsum("nd,nfd->nf", query[None, :], factors[None, :, :])[0]
+    exact[np.isneginf(scores[: len(factors)])] = -np.inf
+    first = np.argsort(-exact, kind="stable")[:fetch]
+    return first, exact[first]
