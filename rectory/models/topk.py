@@ -10,8 +10,8 @@ from scipy.sparse import csr_array
 from rectory.arrays import Array, Float32Array, Int32Array
 from rectory.models.protocol import NO_ITEM, TopK
 
-_MAX_CELLS = 4_000_000
-"""Cells of a scratch matrix (16 MB in float32): large enough for BLAS, small enough for the cache's sake."""
+_MAX_CELLS = 1_000_000
+"""Cells of a scratch matrix (4 MB in float32): large enough for BLAS, small enough for the cache's sake."""
 _SPARE = 6
 """Items fetched beyond k in `rank_factors`, so that ties at the end of a list are seen."""
 _ROUNDING = 1e-5
