@@ -9,6 +9,7 @@
     |   `-- CapacityError                the data would not fit into memory
     |-- GateRefused              exit 4  no challenger passed (only with --require-promotion)
     |-- StoreError               exit 1  the model store is locked, unreachable or inconsistent
+    |-- DiskError                exit 1  no room, no right or no luck when writing a file; also an OSError
     `-- BusyError                exit 1  another run holds the lock
 
 Each text is one paragraph that carries its cure. The command line prints it without a traceback.
@@ -59,6 +60,10 @@ class GateRefused(RectoryError):
 
 class StoreError(RectoryError):
     """The model store is locked, unreachable or inconsistent."""
+
+
+class DiskError(RectoryError, OSError):
+    """A file could not be written: the disk is full, read-only or broken."""
 
 
 class BusyError(RectoryError):

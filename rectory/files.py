@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import hashlib
 import json
@@ -14,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rectory.errors import BusyError, DataError
+from rectory.errors import BusyError, DataError, DiskError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,6 +23,16 @@ if TYPE_CHECKING:
 
     from rectory.arrays import Array
 
+# What the disk is to blame for; a missing file, say, is not among them.
+_DISK_FAULTS = {
+    errno.ENOSPC: "free some space there (`df -h`; old folders under runs/ can go)",
+    errno.EDQUOT: "free some space there or ask for a larger quota",
+    errno.EFBIG: "raise the limit on file sizes (`ulimit -f`) or write to another disk",
+    errno.EROFS: "it is mounted read-only: write elsewhere",
+    errno.EACCES: "make it writable for this user",
+    errno.EPERM: "make it writable for this user",
+    errno.EIO: "the disk is failing: look into the system's log",
+}
 _SCRATCH = re.compile(r"\.(\d+)-[0-9a-f]{8}\.(?:part|old)$")
 
 
@@ -32,9 +43,15 @@ def replacing(path: Path) -> Iterator[Path]:
     The block makes a file or a folder at the scratch name. A folder cannot be replaced in one system call, so the old
     one is first renamed away: the moment without it is two renames long and `path` is never half of anything. What a
     killed process had left beside `path` is removed.
+
+    Raises:
+        DiskError: the disk is full, read-only or failing; what was at `path` is still there.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
+    except OSError as error:
+        raise disk_error(error, path) or error from error
     unique = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
     scratch = path.parent / f".{path.name}.{unique}.part"
     old = path.parent / f".{path.name}.{unique}.old"
@@ -43,9 +60,24 @@ def replacing(path: Path) -> Iterator[Path]:
         if path.is_dir() and not path.is_symlink():
             os.replace(path, old)
         os.replace(scratch, path)
+    except OSError as error:
+        if isinstance(error, DiskError) or (told := disk_error(error, path)) is None:
+            raise
+        raise told from error
     finally:
         _remove(scratch)
         _remove(old)
+
+
+def disk_error(error: OSError, path: Path | None = None) -> DiskError | None:
+    """`error` in words if a disk is to blame for it, else None. path: what was being written."""
+    if error.errno not in _DISK_FAULTS:
+        return None
+    where = path or error.filename or "a file"
+    return DiskError(
+        f"could not write {where}: {os.strerror(error.errno)}. Nothing half-written was left and what was there before "
+        f"is untouched: {_DISK_FAULTS[error.errno]}, then run again."
+    )
 
 
 def _sweep(path: Path) -> None:

@@ -12,6 +12,7 @@ from scipy.sparse import coo_matrix, csr_array, csr_matrix, diags_array, hstack
 from rectory.arrays import Int32Array
 from rectory.features.training_set import FeatureBlock, TrainingSet
 from rectory.files import read_sparse, write_sparse
+from rectory.models.recency import decay
 
 _FADED = 0.01
 """Weight of a pair, in fresh interactions, below which it is left out."""
@@ -57,7 +58,7 @@ def weighted_pairs(train: TrainingSet, half_life_days: float | None) -> Pairs:
     drown a household's other purchases. Pairs that have faded below 1% of a fresh interaction are left out: they would
     train next to nothing, cost as much as fresh ones, and leave embeddings near their random start in use.
     """
-    recency = 1.0 if half_life_days is None else np.power(0.5, train.age_days() / half_life_days)
+    recency = decay(train.age_days(), half_life_days)
     key, pair = np.unique(train.user.astype(np.int64) * train.n_items + train.item, return_inverse=True)
     unit = float(train.weight.mean()) if len(key) else 1.0
     total = np.bincount(pair, weights=train.weight * recency / unit, minlength=len(key))

@@ -11,8 +11,8 @@ from scipy.sparse import csr_array
 from rectory.arrays import Float32Array, Int32Array
 from rectory.features.training_set import TrainingSet
 from rectory.files import read_arrays, read_json, read_sparse, write_arrays, write_json, write_sparse
-from rectory.models.popularity import decay, popularity_scores
 from rectory.models.protocol import NO_ITEM, FitReport, Reason, TopK
+from rectory.models.recency import decay, popularity_scores
 from rectory.models.topk import excluding_self, pairs_of, rank_pairs, rank_shared
 from rectory.models.validation import METRIC, Validation
 from rectory.params.candidates import PersonalFrequencyParams

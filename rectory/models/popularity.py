@@ -9,27 +9,14 @@ from typing import Self
 import numpy as np
 from scipy.sparse import csr_array
 
-from rectory.arrays import Float32Array, Float64Array, Int32Array
+from rectory.arrays import Float32Array, Int32Array
 from rectory.features.training_set import TrainingSet
 from rectory.files import read_arrays, read_json, write_arrays, write_json
 from rectory.models.protocol import FitReport, Reason, TopK
+from rectory.models.recency import popularity_scores
 from rectory.models.topk import excluding_self, rank_shared
 from rectory.models.validation import METRIC, Validation
 from rectory.params.candidates import PopularityParams
-
-
-def decay(age_days: Float64Array, half_life_days: float | None) -> Float64Array:
-    """(n,) weight of each interaction by its age: 1 now, 0.5 after a half-life; None: 1 always."""
-    return np.ones_like(age_days) if half_life_days is None else np.power(0.5, age_days / half_life_days)
-
-
-def popularity_scores(train: TrainingSet, window_days: float | None, half_life_days: float | None) -> Float32Array:
-    """(n_items,) weighted number of interactions in the window, counted back from the end of `train`."""
-    age = train.age_days()
-    weight = train.weight * decay(age, half_life_days)
-    if window_days is not None:
-        weight = np.where(age <= window_days, weight, 0.0)
-    return np.bincount(train.item, weights=weight, minlength=train.n_items).astype(np.float32)
 
 
 class Popularity:

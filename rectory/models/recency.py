@@ -1,0 +1,22 @@
+"""How much an interaction still counts, and what is popular by that measure."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rectory.arrays import Float32Array, Float64Array
+from rectory.features.training_set import TrainingSet
+
+
+def decay(age_days: Float64Array, half_life_days: float | None) -> Float64Array:
+    """(n,) weight of each interaction by its age: 1 now, 0.5 after a half-life; None: 1 always."""
+    return np.ones_like(age_days) if half_life_days is None else np.power(0.5, age_days / half_life_days)
+
+
+def popularity_scores(train: TrainingSet, window_days: float | None, half_life_days: float | None) -> Float32Array:
+    """(n_items,) weighted number of interactions in the window, counted back from the end of `train`."""
+    age = train.age_days()
+    weight = train.weight * decay(age, half_life_days)
+    if window_days is not None:
+        weight = np.where(age <= window_days, weight, 0.0)
+    return np.bincount(train.item, weights=weight, minlength=train.n_items).astype(np.float32)
