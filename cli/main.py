@@ -57,10 +57,18 @@ def main() -> None:
     except KeyboardInterrupt:
         print("rectory: interrupted. Nothing half-written was left; run the same command again.", file=sys.stderr)
         sys.exit(130)
-    except BrokenPipeError:
+    except BrokenPipeError:  # Stands before OSError, which it is one of.
         # `rectory ... | head` closed the pipe: that is no fault of ours, and flushing at exit must not complain either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except OSError as failure:
+        from rectory.files import disk_error
+
+        told = None if os.environ.get("RECTORY_DEBUG") else disk_error(failure)
+        if told is None:
+            raise
+        print(f"rectory: {told}", file=sys.stderr)
+        sys.exit(told.exit_code)
 
 
 if __name__ == "__main__":

@@ -61,7 +61,8 @@ def replacing(path: Path) -> Iterator[Path]:
             os.replace(path, old)
         os.replace(scratch, path)
     except OSError as error:
-        if isinstance(error, DiskError) or (told := disk_error(error, path)) is None:
+        elsewhere = error.filename is not None and str(path.parent) not in str(error.filename)
+        if isinstance(error, DiskError) or elsewhere or (told := disk_error(error, path)) is None:
             raise
         raise told from error
     finally:
@@ -70,12 +71,12 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def disk_error(error: OSError, path: Path | None = None) -> DiskError | None:
-    """`error` in words if a disk is to blame for it, else None. path: what was being written."""
+    """`error` in words if a disk is to blame for it, else None. path: what was being written, where that is known."""
     if error.errno not in _DISK_FAULTS:
         return None
-    where = path or error.filename or "a file"
+    what = f"write {path}" if path else f"read or write {error.filename or 'a file'}"
     return DiskError(
-        f"could not write {where}: {os.strerror(error.errno)}. Nothing half-written was left and what was there before "
+        f"could not {what}: {os.strerror(error.errno)}. Nothing half-written was left and what was there before "
         f"is untouched: {_DISK_FAULTS[error.errno]}, then run again."
     )
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rectory.errors import RectoryError
+from rectory.files import disk_error
 from rectory.measure import measured
 from rectory.params import load_params
 from rectory.workspace import Workspace
@@ -40,9 +41,12 @@ def main(step: str, run: Callable[..., Any], *, per_candidate: bool = False) -> 
         params = load_params(Path(given.params) if given.params else workspace.params_file)
         with measured(workspace.timing(step_label(step, *extra)), step):
             result = run(params, workspace, *extra)
-    except RectoryError as error:
-        print(f"{step}: {error}", file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
+    except (RectoryError, OSError) as error:
+        told = error if isinstance(error, RectoryError) else disk_error(error)
+        if told is None:
+            raise
+        print(f"{step}: {told}", file=sys.stderr)
+        raise SystemExit(told.exit_code) from None
     except KeyboardInterrupt:
         print(f"{step}: interrupted; nothing half-written was left.", file=sys.stderr)
         raise SystemExit(130) from None
