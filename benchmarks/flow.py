@@ -1,0 +1,91 @@
+"""What a flow costs beyond its steps' own work."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+PHASES = (
+    *("fetch", "validate", "snapshot", "split", "features", "reuse"),
+    *("train", "evaluate"),
+    *("register", "promote", "score", "drift", "report"),
+)
+_SIDE_BY_SIDE = ("train", "evaluate")
+AIM_SHARE = 0.10
+AIM_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class Step:
+    """As `rectory.measure` wrote it. candidate: "" for steps that are made once."""
+
+    step: str
+    candidate: str
+    seconds: float
+    cpu_seconds: float
+    peak_memory_mb: float
+
+    @property
+    def label(self) -> str:
+        return f"{self.step} {self.candidate}".strip()
+
+
+@dataclass(frozen=True)
+class Overhead:
+    """Wall minus compute, in seconds and as a share of compute; `aim_seconds` is the larger of 10% and 15 s."""
+
+    wall_seconds: float
+    compute_seconds: float
+
+    @property
+    def seconds(self) -> float:
+        return self.wall_seconds - self.compute_seconds
+
+    @property
+    def share(self) -> float:
+        return self.seconds / self.compute_seconds
+
+    @property
+    def aim_seconds(self) -> float:
+        return max(AIM_SHARE * self.compute_seconds, AIM_SECONDS)
+
+    @property
+    def met(self) -> bool:
+        return self.seconds <= self.aim_seconds
+
+
+def read_steps(run: Path) -> list[Step]:
+    """The run's timings/*.json in the order of the flow."""
+    steps = []
+    for path in (run / "timings").glob("*.json"):
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        candidate = path.stem.removeprefix(facts["step"]).removeprefix("-")
+        numbers = (float(facts[key]) for key in ("seconds", "cpu_seconds", "peak_memory_mb"))
+        steps.append(Step(facts["step"], candidate, *numbers))
+    return sorted(steps, key=lambda step: (PHASES.index(step.step), step.candidate))
+
+
+def compute_seconds(steps: list[Step], workers: int) -> float:
+    """The shortest wall in which the steps' own work could be done.
+
+    Steps made once follow each other, so their seconds add up. Candidates run side by side, `workers` at a time, each
+    evaluated after its training: no schedule is shorter than the longest of these chains, nor than all their seconds
+    shared out evenly. What a real schedule loses against that counts as overhead.
+    """
+    once = sum(step.seconds for step in steps if step.step not in _SIDE_BY_SIDE)
+    return once + candidates_seconds(_chains(steps), workers)
+
+
+def candidates_seconds(chains: Mapping[str, float], workers: int) -> float:
+    """max(longest chain, sum of the chains / workers); 0 without candidates."""
+    return max(*chains.values(), sum(chains.values()) / workers) if chains else 0.0
+
+
+def _chains(steps: list[Step]) -> dict[str, float]:
+    chains: dict[str, float] = {}
+    for step in steps:
+        if step.step in _SIDE_BY_SIDE:
+            chains[step.candidate] = chains.get(step.candidate, 0.0) + step.seconds
+    return chains
