@@ -37,12 +37,14 @@ def run(
     from flows.children import stop_all
     from flows.local_server import prefect_server
     from flows.progress import listening
+    from rectory.data.card import load_card
     from rectory.errors import BusyError, GateRefused
     from rectory.files import exclusive, read_json
 
     console = Console(stderr=as_json)
     workspace = project_workspace()
-    params = project_params(dataset, overrides)  # Wrong use is told before anything starts.
+    params = project_params(dataset, overrides)
+    load_card(workspace.card(params.dataset))  # Wrong use is told before anything starts.
     project = os.environ.get("RECTORY_PROJECT", ".")
     console.print(f"[bold]Rectory[/bold]: {params.dataset}", highlight=False)
     try:

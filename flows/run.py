@@ -94,7 +94,7 @@ def _train_and_evaluate(params: Params, workspace: Workspace, trained_before: tu
     order = sorted(params.train.candidates, key=lambda name: params.train.candidates[name].baseline)
     evaluated = []
     for candidate in order:
-        given = (candidate, params, workspace, slots)
+        given = (candidate, workspace, slots)
         trained = [] if candidate in trained_before else [run_candidate_step.submit("train", *given)]
         evaluated.append(run_candidate_step.submit("evaluate", *given, return_state=False, wait_for=trained))
     for future in evaluated:

@@ -29,7 +29,6 @@ from rectory.workspace import Workspace
 from tasks import step_label
 
 _NETWORK_STEPS = ("fetch",)
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def _worth_retrying(_task: Any, _run: Any, state: Any) -> bool:
@@ -96,9 +95,7 @@ def run_step(step: str, params: Params, workspace: Workspace) -> Any:
 
 
 @task(name="candidate step", task_run_name="{step}-{candidate}", cache_policy=NO_CACHE)
-def run_candidate_step(
-    step: str, candidate: str, params: Params, workspace: Workspace, slots: threading.Semaphore
-) -> None:
+def run_candidate_step(step: str, candidate: str, workspace: Workspace, slots: threading.Semaphore) -> None:
     """Run `python -m tasks.<step> <candidate>` in a process of its own, when one of `slots` is free.
 
     Raises:
@@ -111,7 +108,7 @@ def run_candidate_step(
         command = [sys.executable, "-m", f"tasks.{step}", candidate]
         command += ["--workspace", str(workspace.root), "--project", str(workspace.project)]
         command += ["--params", str(params_file(workspace))]
-        with child(command, log=log, env=_one_thread_each(params)) as process:
+        with child(command, log=log) as process:
             code = process.wait()
         if code != 0:
             raise _error_of(code, label, log.read_text(encoding="utf-8").strip())
@@ -134,12 +131,6 @@ def params_file(workspace: Workspace) -> Any:
 def parallel_candidates(params: Params) -> int:
     """How many candidates are at work at once."""
     return params.train.workers or os.cpu_count() or 1
-
-
-def _one_thread_each(params: Params) -> dict[str, str]:
-    """BLAS threads of several processes on the same cores only wait for each other."""
-    each = max(1, (os.cpu_count() or 1) // parallel_candidates(params))
-    return {**os.environ, **{name: str(each) for name in _THREAD_VARIABLES if name not in os.environ}}
 
 
 def _error_of(code: int, label: str, output: str) -> errors.RectoryError:

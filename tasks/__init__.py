@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,11 @@ from rectory.files import disk_error
 from rectory.measure import measured
 from rectory.params import load_params
 from rectory.workspace import Workspace
+
+# Sums of floats depend on how many threads add them up, so one thread is part of "same bytes in, same bytes out". It
+# has to be said before numpy is loaded; a package is imported before its modules. Cores are used across candidates.
+for _library in ("OMP", "OPENBLAS", "MKL", "VECLIB"):
+    os.environ[f"{_library}_NUM_THREADS"] = "1"
 
 
 def step_label(step: str, candidate: str | None = None) -> str:

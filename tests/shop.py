@@ -39,8 +39,10 @@ items:
 FAST = {
     "train.validation_users": "200",
     "train.candidates.lightfm_hybrid.components": "8",
-    "train.candidates.lightfm_hybrid.max_epochs": "3",
-    "train.candidates.lightfm_hybrid.half_lives_days": "[14, null]",
+    "train.candidates.lightfm_hybrid.max_epochs": "20",
+    "train.candidates.lightfm_hybrid.patience": "20",
+    "train.candidates.lightfm_hybrid.learning_rate": "0.2",
+    "train.candidates.lightfm_hybrid.half_lives_days": "[null]",
     "evaluate.bootstrap_samples": "200",
     "evaluate.min_slice_users": "5",
     "drift.sample_rows": "2000",
@@ -111,7 +113,8 @@ def make_project(folder: Path, *, code: bool = False) -> Path:
     ):
         shutil.copy2(ROOT / name, folder / name)
     (folder / ".dvc").mkdir()
-    shutil.copy2(ROOT / ".dvc" / "config", folder / ".dvc" / "config")
+    for name in ("config", ".gitignore"):
+        shutil.copy2(ROOT / ".dvc" / name, folder / ".dvc" / name)
     if code:
         for room in ("rectory", "tasks", "flows", "cli"):
             shutil.copytree(ROOT / room, folder / room, ignore=shutil.ignore_patterns("__pycache__"))

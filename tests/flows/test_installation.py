@@ -83,7 +83,7 @@ def test_scores_hold_every_user_once_and_no_rank_twice(installation: Installatio
     assert len(lines) == 200
 
 
-@pytest.mark.parametrize("user", ["00000", "never seen", "../../x"])
+@pytest.mark.parametrize("user", ["00000", "../../x"])
 def test_anyone_gets_a_list(installation: Installation, user: str) -> None:
     found = installation.json("recommend", user, "-k", "5")
     assert [row["rank"] for row in found] == [1, 2, 3, 4, 5]
@@ -139,7 +139,7 @@ def test_a_second_run_finds_everything_done(installation: Installation) -> None:
     out = installation.rectory("run")
     summary = installation.summary()
     assert summary["reused"]
-    assert "reused" in out
+    assert "nothing was trained" in out
     assert installation.json("status")["champion"] == before["champion"]
     assert not (installation.newest_run() / "models").exists(), "nothing may be trained"
 
