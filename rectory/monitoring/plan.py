@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,9 @@ from rectory.monitoring.calibration import MIN_WINDOWS
 _NANOSECONDS_PER_DAY = 86_400 * 10**9
 # More reference windows than this do not make the reference steadier, only older.
 _MAX_REFERENCE_WINDOWS = 8
+# Minutes of two months. A newest window that is still shorter against its history is an accident: the log's last rows
+# came after a lull.
+_MOST_WINDOWS = 100_000
 
 
 @dataclass(frozen=True)
@@ -73,15 +77,11 @@ def make_plan(
         )
     # The oldest window of all is no window to compare: nothing tells new from known there.
     usable = (start - int(log.time[0])) // length - 1
-    columns = log.columns
     if usable < 1:
-        whole = start - int(log.time[0])
-        windows = Windows(log, start=start, length=whole, count=1, sample_rows=sample_rows, seed=seed)
-        note = (
-            "The history is shorter than two windows: everything before the newest window is the reference, and "
-            "columns that look back are left out."
-        )
-        return Plan(windows, columns, (1,), (), (note,))
+        return _against_all(log, start, "The history is shorter than two windows", sample_rows, seed)
+    if usable > _MOST_WINDOWS:
+        why = "The newest window is a moment against its history (drift.window_days makes it longer)"
+        return _against_all(log, start, why, sample_rows, seed)
     notes: list[str] = []
     lag = _lag(start, length, trained_until, usable, notes)
     span = min(max((usable - lag) // 3, 1), _MAX_REFERENCE_WINDOWS)
@@ -91,16 +91,25 @@ def make_plan(
         for window in range(1, usable - lag - span + 1)
     ]
     reference = tuple(range(lag + 1, lag + span + 1))
-    pairs = [pair for pair in possible if _populated(windows, pair)][:calibration_windows]
+    pairs = list(islice((pair for pair in possible if _populated(windows, pair)), calibration_windows))
     if not _populated(windows, (0, reference)):
-        raise DataError("drift: the reference windows hold no rows. Set drift.window_days to a longer window.")
+        why = "The windows before the newest hold no rows (drift.window_days makes them longer)"
+        return _against_all(log, start, why, sample_rows, seed)
     if len(pairs) < MIN_WINDOWS:
         notes.append(
             f"Only {len(pairs)} past windows could be compared, {MIN_WINDOWS} are needed to learn thresholds: fixed "
             "ones are used. A smaller drift.window_days gives more windows."
         )
         pairs = []
-    return Plan(windows, (*columns, *HISTORY_COLUMNS, ACTIVITY), reference, tuple(pairs), tuple(notes))
+    return Plan(windows, (*log.columns, *HISTORY_COLUMNS, ACTIVITY), reference, tuple(pairs), tuple(notes))
+
+
+def _against_all(log: Log, start: int, why: str, sample_rows: int, seed: int) -> Plan:
+    """The newest window against all that came before it; nothing to learn thresholds from."""
+    length = start - int(log.time[0])
+    windows = Windows(log, start=start, length=length, count=1, sample_rows=sample_rows, seed=seed)
+    note = f"{why}: everything before the newest window is the reference, and columns that look back are left out."
+    return Plan(windows, log.columns, (1,), (), (note,))
 
 
 def _lag(start: int, length: int, trained_until: pd.Timestamp | None, usable: int, notes: list[str]) -> int:
