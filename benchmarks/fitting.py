@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 AIM_RATIO = 1.05
 _CONTESTANTS = ("bare", "ours", "whole")
-_ROUNDS = 9
+_ROUNDS = 25
 _FEWEST_ROUNDS = 3
 
 

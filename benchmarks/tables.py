@@ -39,6 +39,7 @@ def machine_table(machine: Machine) -> Table:
     table.add_row("system", f"{machine.system}, Python {machine.python}")
     table.add_row("packages", ", ".join(f"{name} {number}" for name, number in machine.packages.items()))
     table.add_row("code", machine.commit)
+    table.add_row("bytecode", "on disk" if machine.bytecode else "not on disk: every process compiles what it imports")
     table.add_row("load before", f"{machine.load}")
     return table
 

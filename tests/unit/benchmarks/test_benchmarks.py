@@ -170,7 +170,7 @@ def test_tables_and_json_hold_every_number(compared):
         again_seconds=19.5,
         again_reused=True,
     )
-    machine = Machine("a processor", 2, 8.0, "Linux", "3.11.7", {"numpy": "1"}, "abc", 0.1)
+    machine = Machine("a processor", 2, 8.0, "Linux", "3.11.7", {"numpy": "1"}, "abc", True, 0.1)
     result = DatasetResult("tiny", flow, fit, ranking)
     console = Console(width=120, record=True, file=io.StringIO())
     tables.show(machine, [result], console)
