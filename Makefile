@@ -59,7 +59,7 @@ bench: setup-dev  ## Seconds, memory and ratios on both data sets
 
 docs: setup-dev  ## Build the browsable site into site/
 	@$(BIN)/python -m docs.generate
-	@$(BIN)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "site/index.html"
 
 lock: $(BIN)/uv  ## Resolve the hashed locks anew

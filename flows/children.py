@@ -1,4 +1,8 @@
-"""Child processes that never outlive us."""
+"""Child processes that never outlive us.
+
+Each is a process group of its own: Ctrl-C on a terminal reaches this process only, which then stops the steps at once
+and the Prefect server last of all, when the history is written. What a signal does is the same however it comes.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +14,17 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 _PR_SET_PDEATHSIG = 1
 _GRACE_SECONDS = 10
 _running: set[subprocess.Popen[str]] = set()
 _lock = threading.Lock()
+_interrupted = threading.Event()
+
+
+class InterruptedRun(Exception):
+    """A step was not started because the run had been interrupted."""
 
 
 def _die_with_parent() -> None:
@@ -25,9 +35,17 @@ def _die_with_parent() -> None:
 
 @contextmanager
 def child(
-    command: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None
+    command: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None, serves: bool = False
 ) -> Iterator[subprocess.Popen[str]]:
-    """Start `command` with its output in `log`; when the block ends it is asked to stop, then made to."""
+    """Start `command` with its output in `log`; when the block ends it is asked to stop, then made to.
+
+    Args:
+        serves: others need it until the end: it outlives an interruption until its block ends.
+    Raises:
+        InterruptedRun: Ctrl-C came before the start.
+    """
+    if _interrupted.is_set():
+        raise InterruptedRun(f"interrupted before {' '.join(command[1:4])} started")
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a", encoding="utf-8") as out:
         process = subprocess.Popen(
@@ -37,10 +55,14 @@ def child(
             stderr=subprocess.STDOUT,
             text=True,
             env=None if env is None else dict(env),
+            process_group=0,
             preexec_fn=_die_with_parent,  # noqa: PLW1509 - one system call, no lock is taken
         )
-    with _lock:
-        _running.add(process)
+    if not serves:
+        with _lock:
+            _running.add(process)
+        if _interrupted.is_set():  # It came between the question above and now.
+            process.terminate()
     try:
         yield process
     finally:
@@ -49,12 +71,26 @@ def child(
             _running.discard(process)
 
 
-def stop_all() -> None:
-    """Stop every child; for Ctrl-C while threads wait for theirs."""
-    with _lock:
-        processes = tuple(_running)
-    for process in processes:
-        _stop(process)
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """In the block Ctrl-C stops the steps that are at work, lets none start any more and raises KeyboardInterrupt.
+
+    Without it the main thread would learn of Ctrl-C when the threads have seen their steps through. Main thread only.
+    """
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        _interrupted.set()
+        # No lock: the main thread, which this interrupts, may hold it.
+        for process in tuple(_running):
+            process.terminate()
+        signal.default_int_handler(number, frame)
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        _interrupted.clear()
 
 
 def _stop(process: subprocess.Popen[str]) -> None:

@@ -73,7 +73,7 @@ def prefect_server(workspace: Workspace) -> Iterator[str]:
     announce(StepEvent("prefect server", "started"))
     asked = time.perf_counter()
     try:
-        with child(command, log=log, env=os.environ) as server:
+        with child(command, log=log, env=os.environ, serves=True) as server:
             importlib.import_module("prefect")  # Seconds of work that the server's start hides.
             deadline = time.monotonic() + START_SECONDS
             while not _healthy(url):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow
+from prefect.runtime import flow_run
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows import artifacts, finished
@@ -45,10 +46,17 @@ def read_params(project: Path, dataset: str | None, as_of: datetime | None, over
     return load_params(Workspace(project=project).params_file, [*given, *overrides])
 
 
+def _run_name() -> str:
+    """Data set and as-of date, as an operator looks for a run."""
+    given = flow_run.parameters
+    moment = f"{given['as_of']:%Y-%m-%d %H:%M}" if given.get("as_of") else "its newest row"
+    return f"{given.get('dataset') or 'default data set'}, as of {moment}"
+
+
 _THREADS: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=_MOST_THREADS)
 
 
-@flow(name="run", flow_run_name="{dataset} as of {as_of}", task_runner=_THREADS)
+@flow(name="run", flow_run_name=_run_name, task_runner=_THREADS)
 def run(
     dataset: str | None = None,
     as_of: datetime | None = None,
