@@ -18,8 +18,8 @@ _BUSY_SHARE = 0.25
 @dataclass(frozen=True)
 class Machine:
     """load: runnable processes, mean of the minute before the bench began. commit: ends in + with local changes.
-    bytecode: packages are compiled on disk. Without it each process compiles what it imports: over a second a candidate's
-    step, seconds for the Prefect server.
+    bytecode: packages are compiled on disk. Without it each process compiles what it imports: over a second for a
+    candidate's step, more for the Prefect server.
     """
 
     processor: str
