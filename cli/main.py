@@ -11,6 +11,8 @@ import typer
 from cli import data, models, runs
 from rectory.errors import RectoryError
 
+INTERRUPTED = 130
+
 app = typer.Typer(
     name="rectory",
     no_args_is_help=True,
@@ -54,9 +56,12 @@ def main() -> None:
             raise
         print(f"rectory: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as end:
+        # Typer turns Ctrl-C into its exit code without a word.
+        if isinstance(end, SystemExit) and end.code != INTERRUPTED:
+            raise
         print("rectory: interrupted. Nothing half-written was left; run the same command again.", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     except BrokenPipeError:  # Stands before OSError, which it is one of.
         # `rectory ... | head` closed the pipe: that is no fault of ours, and flushing at exit must not complain either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -34,7 +34,7 @@ def run(
     from rich.console import Console
 
     from cli.progress import RunProgress
-    from flows.children import stop_all
+    from flows.children import interruptible
     from flows.local_server import prefect_server
     from flows.progress import listening
     from rectory.data.card import load_card
@@ -49,6 +49,7 @@ def run(
     console.print(f"[bold]Rectory[/bold]: {params.dataset}", highlight=False)
     try:
         with (
+            interruptible(),
             exclusive(workspace.lock("run"), "rectory run", timeout_seconds=wait),
             RunProgress(console) as progress,
             listening(progress),
@@ -59,15 +60,12 @@ def run(
             result = run_flow(dataset=params.dataset, as_of=as_of, overrides=overrides, project=project)
     except BusyError as error:
         raise BusyError(f"another run is at work in this project. {error}") from None
-    finally:
-        stop_all()
     summary = read_json(Path(result.report) / "summary.json")
     if as_json:
         show_json(summary)
     else:
-        from rectory.reporting.terminal import print_summary
-
         from rectory.reporting.summary import Summary
+        from rectory.reporting.terminal import print_summary
 
         print_summary(Summary.model_validate(summary), console)
     if require_promotion and not summary["decision"]["promoted"]:
