@@ -40,7 +40,8 @@ def print_status(facts: dict[str, Any], console: Console) -> None:
         return
     console.print(f"[bold]champion[/bold]  {champion['name']} (version {champion['version']}), {champion['dataset']}")
     console.print(f"          trained {champion['trained_at']}, as of {champion['as_of']}", highlight=False)
-    for name, metric in list(champion["metrics"].items())[:3]:
+    for name in sorted(champion["metrics"], key=_first_accuracy)[:3]:
+        metric = champion["metrics"][name]
         interval = f"{metric['value']:.4f} [{metric['low']:.4f}, {metric['high']:.4f}]"
         console.print(f"          {name} {interval}, {metric['users']:,} users", highlight=False, markup=False)
     previous = facts["previous"]
@@ -52,3 +53,10 @@ def print_status(facts: dict[str, Any], console: Console) -> None:
         what = decision.get("reason") or "; ".join(decision.get("reasons", [])[:2])
         line = f"{decision['at']}  {decision['event']} version {decision.get('version')}: {what}"
         console.print(f"  {line}", highlight=False, markup=False)
+
+
+def _first_accuracy(metric: str) -> tuple[int, int, str]:
+    """Sorts nDCG, recall and hit rate at the shortest list first."""
+    name, _, k = metric.partition("@")
+    order = ("ndcg", "recall", "hit_rate")
+    return int(k or 0), order.index(name) if name in order else len(order), name

@@ -57,7 +57,7 @@ def run(params: Params, workspace: Workspace) -> Promoted:
         store.challenge(challenger)
         store.record_decision(challenger, decision)
         if judged.promote:
-            store.promote(challenger, decision["reasons"][-1]["text"], by=f"gate, run {run_id}")
+            store.promote(challenger, decision["reasons"][0]["text"], by=f"gate, run {run_id}")
         else:
             store.seat_champion_of(dataset)
     write_json(workspace.decision, decision)
