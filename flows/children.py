@@ -27,8 +27,10 @@ class InterruptedRun(Exception):
     """A step was not started because the run had been interrupted."""
 
 
-def _die_with_parent() -> None:
-    """Ask for SIGTERM when the parent is gone, a kill -9 of it included. Only Linux can."""
+def _at_birth() -> None:
+    """Hear Ctrl-C as anyone does; ask for SIGTERM when the parent is gone, a kill -9 of it included (only Linux can)."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
@@ -47,7 +49,7 @@ def child(
     if _interrupted.is_set():
         raise InterruptedRun(f"interrupted before {' '.join(command[1:4])} started")
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a", encoding="utf-8") as out:
+    with log.open("a", encoding="utf-8") as out, _deaf():
         process = subprocess.Popen(
             list(command),
             stdin=subprocess.DEVNULL,
@@ -56,7 +58,7 @@ def child(
             text=True,
             env=None if env is None else dict(env),
             process_group=0,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509 - one system call, no lock is taken
+            preexec_fn=_at_birth,  # noqa: PLW1509 - system calls only, no lock is taken
         )
     if not serves:
         with _lock:
@@ -69,6 +71,16 @@ def child(
         _stop(process)
         with _lock:
             _running.discard(process)
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Put Ctrl-C off while a process is born: until it is one of its own, it would run this one's handler."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

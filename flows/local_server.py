@@ -10,12 +10,14 @@ import importlib
 import os
 import socket
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 
 from flows.children import child
 from flows.progress import StepEvent, announce
@@ -52,6 +54,26 @@ def free_port(wanted: int = DEFAULT_PORT) -> int:
 
 
 @contextmanager
+def _reserved_port() -> Iterator[int]:
+    """DEFAULT_PORT for one run on this machine, another free one for those beside it.
+
+    Two runs that both found it free would else share the server of the quicker one, and lose it when that one ends.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(Path(tempfile.gettempdir()) / f"rectory-port-{DEFAULT_PORT}.lock")
+    try:
+        lock.acquire(timeout=0)
+        wanted = DEFAULT_PORT
+    except (Timeout, OSError):  # OSError: the lock is another user's.
+        wanted = 0
+    try:
+        yield free_port(wanted)
+    finally:
+        lock.release()
+
+
+@contextmanager
 def prefect_server(workspace: Workspace) -> Iterator[str]:
     """Set PREFECT_API_URL for the block, starting a server when the environment names none. Import prefect inside.
 
@@ -66,28 +88,40 @@ def prefect_server(workspace: Workspace) -> Iterator[str]:
     home = workspace.state.resolve()
     home.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("PREFECT_SERVER_DATABASE_CONNECTION_URL", f"sqlite+aiosqlite:///{home / 'prefect.db'}")
-    port = free_port()
-    url = os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
-    log = workspace.state / "logs" / "prefect-server.log"
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     announce(StepEvent("prefect server", "started"))
     asked = time.perf_counter()
+    log = workspace.state / "logs" / "prefect-server.log"
+    with _reserved_port() as port:
+        url = os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
+        command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+        try:
+            with child(command, log=log, env=os.environ, serves=True) as server:
+                importlib.import_module("prefect")  # Seconds of work that the server's start hides.
+                deadline = time.monotonic() + START_SECONDS
+                while not (_listens(server.pid, port) and _healthy(url)):
+                    if server.poll() is not None or time.monotonic() > deadline:
+                        raise RectoryError(f"the Prefect server did not start on port {port}; {log} says why.")
+                    time.sleep(_POLL_SECONDS)
+                announce(StepEvent("prefect server", "done", time.perf_counter() - asked, url.removesuffix("/api")))
+                began = datetime.now(UTC)
+                try:
+                    yield url
+                finally:
+                    _deliver_history(began)
+        finally:
+            del os.environ["PREFECT_API_URL"]
+
+
+def _listens(pid: int, port: int) -> bool:
+    """The process, or one that it started, is who listens there: a stranger's server would answer as well."""
+    import psutil
+
     try:
-        with child(command, log=log, env=os.environ, serves=True) as server:
-            importlib.import_module("prefect")  # Seconds of work that the server's start hides.
-            deadline = time.monotonic() + START_SECONDS
-            while not _healthy(url):
-                if server.poll() is not None or time.monotonic() > deadline:
-                    raise RectoryError(f"the Prefect server did not start on port {port}; {log} says why.")
-                time.sleep(_POLL_SECONDS)
-            announce(StepEvent("prefect server", "done", time.perf_counter() - asked, url.removesuffix("/api")))
-            began = datetime.now(UTC)
-            try:
-                yield url
-            finally:
-                _deliver_history(began)
-    finally:
-        del os.environ["PREFECT_API_URL"]
+        server = psutil.Process(pid)
+        sockets = [each for one in (server, *server.children(recursive=True)) for each in one.net_connections("tcp")]
+    except psutil.Error:
+        return False
+    return any(each.status == psutil.CONN_LISTEN and each.laddr.port == port for each in sockets)
 
 
 def _deliver_history(began: datetime) -> None:
