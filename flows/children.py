@@ -28,7 +28,7 @@ class InterruptedRun(Exception):
 
 
 def _at_birth() -> None:
-    """Hear Ctrl-C as anyone does; ask for SIGTERM when the parent is gone, a kill -9 of it included (only Linux can)."""
+    """Hear Ctrl-C as anyone does; ask for SIGTERM when the parent is gone, after kill -9 too (only Linux can)."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     if sys.platform == "linux":

@@ -245,7 +245,7 @@ def test_after_all_that_two_runs_at_once_and_a_locked_store_give_what_one_quiet_
     summary = shop.summary()
     assert not summary["reused"]
     text = second.end()
-    assert "nothing was trained" in text
+    assert "train-" not in text
     assert shop.summary()["reused"]
     assert shop.summary()["decision"] == summary["decision"]
     new = {version.version for version in shop.store().versions()} - before
