@@ -42,7 +42,6 @@ def init(
 ) -> None:
     """Profile your files and write a commented data card that runs."""
     from rectory.data.profile import profile_files
-
     from rectory.errors import UsageError
     from rectory.files import replacing
 
@@ -80,7 +79,6 @@ def checkout(
 ) -> None:
     """Bring a version's tables back, from the cache or the remote; no git checkout is needed."""
     from rectory.data.snapshots import checkout as bring_back
-
     from rectory.errors import UsageError
 
     folder = target or Path(f"data-{content_hash[:8]}")
