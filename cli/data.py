@@ -64,13 +64,14 @@ def list_versions(dataset: Dataset = None, as_json: Json = False) -> None:
     from rectory.data.snapshots import list_snapshots
 
     found = [one for one in list_snapshots(project_workspace()) if dataset in (None, one.dataset)]
+    found.sort(key=lambda one: one.created_at, reverse=True)
     if as_json:
         show_json([asdict(one) for one in found])
         return
     if not found:
         print("No snapshot yet: `rectory run` makes the first.")
     for one in found:
-        print(f"{one.hash}  {one.dataset:<20} as of {one.as_of}  {one.rows} rows")
+        print(f"{one.hash}  {one.dataset:<20} as of {one.as_of}  {one.rows['interactions']:,} interactions")
 
 
 def checkout(
