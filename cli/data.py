@@ -63,8 +63,7 @@ def list_versions(dataset: Dataset = None, as_json: Json = False) -> None:
 
     from rectory.data.snapshots import list_snapshots
 
-    found = [one for one in list_snapshots(project_workspace()) if dataset in (None, one.dataset)]
-    found.sort(key=lambda one: one.created_at, reverse=True)
+    found = list_snapshots(project_workspace(), dataset)[::-1]
     if as_json:
         show_json([asdict(one) for one in found])
         return
