@@ -17,7 +17,7 @@ from rectory.errors import RectoryError
 from rectory.features.training_set import TrainingSet
 from rectory.files import read_arrays, read_json, write_arrays, write_json
 from rectory.models.lightfm_matrices import Pairs, Rows, entity_rows, weighted_pairs
-from rectory.models.protocol import FitReport, Reason, TopK
+from rectory.models.protocol import FitReport, Fitted, Reason, TopK
 from rectory.models.topk import excluding_self, rank_factors
 from rectory.models.validation import METRIC, Validation
 from rectory.params.candidates import LightFMHybridParams
@@ -31,7 +31,7 @@ _EPOCHS_UNVALIDATED = 5
 """Epochs when the validation window has nobody to score."""
 
 
-class LightFMHybrid:
+class LightFMHybrid(Fitted):
     """Scores are inner products of user and item representations plus both biases.
 
     A representation is the weighted sum of the embeddings of its columns (see `lightfm_matrices.entity_rows`), so users
@@ -43,7 +43,6 @@ class LightFMHybrid:
         self._params = params
         self._seed = seed
         self._validation_users = validation_users
-        self._report: FitReport | None = None
         self._user_rows: Rows
         self._item_rows: Rows
         self._parts: dict[str, Float32Array] = {}
@@ -113,12 +112,6 @@ class LightFMHybrid:
         item, item_bias = items @ part["item_embeddings"], items @ part["item_biases"]
         self._queries = np.column_stack([user, user_bias, np.ones_like(user_bias)]).astype(np.float32)
         self._factors = np.column_stack([item, np.ones_like(item_bias), item_bias]).astype(np.float32)
-
-    @property
-    def report(self) -> FitReport:
-        if self._report is None:
-            raise RuntimeError("fit first: a loaded model has no fit report")
-        return self._report
 
     # Answering.
 

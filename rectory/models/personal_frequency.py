@@ -11,14 +11,14 @@ from scipy.sparse import csr_array
 from rectory.arrays import Float32Array, Int32Array
 from rectory.features.training_set import TrainingSet
 from rectory.files import read_arrays, read_json, read_sparse, write_arrays, write_json, write_sparse
-from rectory.models.protocol import NO_ITEM, FitReport, Reason, TopK
+from rectory.models.protocol import NO_ITEM, FitReport, Fitted, Reason, TopK
 from rectory.models.recency import decay, popularity_scores
 from rectory.models.topk import excluding_self, pairs_of, rank_pairs, rank_shared
 from rectory.models.validation import METRIC, Validation
 from rectory.params.candidates import PersonalFrequencyParams
 
 
-class PersonalFrequency:
+class PersonalFrequency(Fitted):
     """A user's own decayed counts above popular items.
 
     score = [had it] * (1 + own decayed weight) + popularity, the latter scaled to at most 1. So an own item stands
@@ -36,7 +36,6 @@ class PersonalFrequency:
         self._popular: Float32Array = np.zeros(0, dtype=np.float32)
         self._half_life_days: float | None = None
         self._window_days = params.popularity_window_days
-        self._report: FitReport | None = None
 
     def fit(self, train: TrainingSet) -> Self:
         """Choose the half-life before the validation window, then count over all of `train`."""
@@ -61,12 +60,6 @@ class PersonalFrequency:
         popular = popularity_scores(train, self._window_days, None)
         self._own = own
         self._popular = popular / max(float(popular.max(initial=0.0)), 1.0)
-
-    @property
-    def report(self) -> FitReport:
-        if self._report is None:
-            raise RuntimeError("fit first: a loaded model has no fit report")
-        return self._report
 
     def recommend(
         self, users: Int32Array, k: int, *, exclude: csr_array | None = None, items: Int32Array | None = None

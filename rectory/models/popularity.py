@@ -12,14 +12,14 @@ from scipy.sparse import csr_array
 from rectory.arrays import Float32Array, Int32Array
 from rectory.features.training_set import TrainingSet
 from rectory.files import read_arrays, read_json, write_arrays, write_json
-from rectory.models.protocol import FitReport, Reason, TopK
+from rectory.models.protocol import FitReport, Fitted, Reason, TopK
 from rectory.models.recency import popularity_scores
 from rectory.models.topk import excluding_self, rank_shared
 from rectory.models.validation import METRIC, Validation
 from rectory.params.candidates import PopularityParams
 
 
-class Popularity:
+class Popularity(Fitted):
     """Weighted counts with a window and a half-life that validation chooses from the grid in params.yaml."""
 
     def __init__(self, params: PopularityParams, seed: int, validation_users: int) -> None:
@@ -29,7 +29,6 @@ class Popularity:
         self._scores: Float32Array = np.zeros(0, dtype=np.float32)
         self._window_days: float | None = None
         self._half_life_days: float | None = None
-        self._report: FitReport | None = None
 
     def fit(self, train: TrainingSet) -> Self:
         """Choose window and half-life before the validation window, then count over all of `train`."""
@@ -46,12 +45,6 @@ class Popularity:
         chosen = {name: best[name] for name in ("window_days", "half_life_days")}
         self._report = FitReport(METRIC, best["score"] or 0.0, chosen, curve)
         return self
-
-    @property
-    def report(self) -> FitReport:
-        if self._report is None:
-            raise RuntimeError("fit first: a loaded model has no fit report")
-        return self._report
 
     def recommend(
         self, users: Int32Array, k: int, *, exclude: csr_array | None = None, items: Int32Array | None = None

@@ -100,6 +100,19 @@ class Recommender(Protocol):
         ...
 
 
+class Fitted:
+    """Holds what the last fit found, for every model alike."""
+
+    _report: FitReport | None = None
+
+    @property
+    def report(self) -> FitReport:
+        """Of the last `fit`; a loaded model has none."""
+        if self._report is None:
+            raise RuntimeError("fit first: a loaded model has no fit report")
+        return self._report
+
+
 @runtime_checkable
 class SupportsExplain(Protocol):
     """Can say why."""
