@@ -56,7 +56,7 @@ def same_inputs(workspace: Workspace, params: Params, fingerprint: str) -> Finis
         return None
     if not (workspace.reports / earlier.run_id / "summary.json").is_file():
         return None
-    if not _time_changes_nothing(Workspace(earlier.workspace, workspace.project)):
+    if not _time_changes_nothing(params, Workspace(earlier.workspace, workspace.project)):
         return None
     if not ModelStore(workspace).seat_champion_of(params.dataset):
         return None
@@ -64,29 +64,34 @@ def same_inputs(workspace: Workspace, params: Params, fingerprint: str) -> Finis
 
 
 def remember(workspace: Workspace, params: Params, fingerprint: str) -> None:
-    """Note that this run ended well."""
-    champion = read_json(workspace.decision)["champion"]["version"]
-    write_json(
-        _record(workspace, params.dataset),
-        asdict(
-            Finished(
-                inputs_key(workspace, params, fingerprint), workspace.root.name, str(workspace.root), str(champion)
-            )
-        ),
-    )
+    """Note that this run ended well; without a champion there is nothing to show again."""
+    if (champion := read_json(workspace.decision)["champion"]) is None:
+        return
+    key = inputs_key(workspace, params, fingerprint)
+    done = Finished(key, workspace.root.name, str(workspace.root), str(champion["version"]))
+    write_json(_record(workspace, params.dataset), asdict(done))
 
 
-def publish_again(earlier: Finished, workspace: Workspace, seconds: float) -> None:
-    """Make the earlier report the latest one, marked as reused."""
+def publish_again(earlier: Finished, workspace: Workspace, params: Params, seconds: float) -> None:
+    """Make the earlier report the latest one, marked as reused, with the champion that serves now."""
     source = workspace.reports / earlier.run_id
+    summary = {**read_json(source / "summary.json"), "reused": True, "total_seconds": round(seconds, 3)}
+    seated = ModelStore(workspace).champion(params.dataset)
+    if seated is not None and seated.version != earlier.champion:
+        summary["decision"] = {
+            "promoted": False,
+            "champion": {"name": seated.candidate, "version": seated.version},
+            "reasons": [f"version {seated.version} was seated by hand after the run had seated {earlier.champion}"],
+        }
     with replacing(workspace.reports / "latest") as scratch:
         shutil.copytree(source, scratch)
-        summary = {**read_json(source / "summary.json"), "reused": True, "total_seconds": round(seconds, 3)}
         write_json(scratch / "summary.json", summary)
 
 
-def _time_changes_nothing(earlier: Workspace) -> bool:
-    """Rows that lay in the future then may be good now; without such rows the clock has no say."""
+def _time_changes_nothing(params: Params, earlier: Workspace) -> bool:
+    """Rows that lay in the future then may be good now; without such rows, or as of a day that is given, none can."""
+    if params.as_of is not None:
+        return True
     if not earlier.validation.is_file():
         return False
     tables = read_json(earlier.validation)["tables"]

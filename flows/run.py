@@ -80,7 +80,7 @@ def run(
 
     fetched = run_step("fetch", params, workspace)
     if earlier := finished.same_inputs(workspace, params, fetched.fingerprint):
-        return _reuse(earlier, workspace, started)
+        return _reuse(earlier, workspace, params, started)
     for step in ("validate", "snapshot", "split", "features"):
         run_step(step, params, workspace)
     reused = run_step("reuse", params, workspace)
@@ -109,10 +109,10 @@ def _train_and_evaluate(params: Params, workspace: Workspace, trained_before: tu
         future.result()
 
 
-def _reuse(earlier: finished.Finished, workspace: Workspace, started: datetime) -> RunResult:
+def _reuse(earlier: finished.Finished, workspace: Workspace, params: Params, started: datetime) -> RunResult:
     """Show the earlier run's results again, marked as reused."""
     seconds = (datetime.now(UTC) - started).total_seconds()
-    finished.publish_again(earlier, workspace, seconds)
+    finished.publish_again(earlier, workspace, params, seconds)
     write_json(workspace.run_facts, {**read_json(workspace.run_facts), "reused": True, "reuses": earlier.run_id})
     artifacts.leave_reused(earlier)
     return RunResult(workspace.root.name, earlier.workspace, str(workspace.reports / "latest"), True, False)
