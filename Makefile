@@ -26,6 +26,7 @@ $(BIN)/uv: requirements-bootstrap.lock
 $(VENV)/.installed: requirements.lock pyproject.toml $(BIN)/uv
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@mkdir -p .rectory  # where prefect.toml keeps history: `prefect server start` works before the first run too
 	@touch $@
 
 $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
