@@ -192,7 +192,7 @@ def test_a_data_scientist_can_experiment(installation: Installation) -> None:
     assert "popularity.json" not in json.dumps(moved)
     installation.run(*dvc, "plots", "show", "--out", "plots-page")
     assert (installation.folder / "plots-page" / "index.html").is_file()
-    installation.run("git", "checkout", "--quiet", "--", "params.yaml", "dvc.lock")
+    installation.git("checkout", "--quiet", "HEAD", "--", "params.yaml", "dvc.lock")
 
 
 def test_the_champion_is_rebuilt_to_the_byte(installation: Installation) -> None:
