@@ -25,6 +25,7 @@ from rectory.params.candidates import LightFMHybridParams
 if TYPE_CHECKING:
     from lightfm import LightFM
 
+_PAIRS_AT_ONCE = 1 << 18
 _PROBE_EPOCHS = 2
 """Epochs that each half-life gets before the best one goes on alone."""
 _EPOCHS_UNVALIDATED = 5
@@ -57,10 +58,14 @@ class LightFMHybrid(Fitted):
             RectoryError: training diverged.
         """
         half_life, epochs, score, curve = self._search(train)
-        run = _Run(self._params, self._seed, train, half_life)
-        run.train(epochs)
+        chosen = {"half_life_days": half_life, "epochs": epochs}
+        self._report = FitReport(METRIC, score, chosen, curve)
+        return self.refit(train, chosen)
+
+    def refit(self, train: TrainingSet, chosen: dict[str, Any]) -> Self:
+        run = _Run(self._params, self._seed, train, chosen["half_life_days"])
+        run.train(chosen["epochs"])
         self._take(run)
-        self._report = FitReport(METRIC, score, {"half_life_days": half_life, "epochs": epochs}, curve)
         return self
 
     def _search(self, train: TrainingSet) -> tuple[float | None, int, float, list[dict[str, Any]]]:
@@ -119,6 +124,13 @@ class LightFMHybrid(Fitted):
         self, users: Int32Array, k: int, *, exclude: csr_array | None = None, items: Int32Array | None = None
     ) -> TopK:
         return rank_factors(self._queries[users], self._factors, k, exclude, items)
+
+    def score_pairs(self, users: Int32Array, items: Int32Array) -> Float32Array:
+        scores = np.empty(len(users), dtype=np.float32)
+        for start in range(0, len(users), _PAIRS_AT_ONCE):
+            part = slice(start, start + _PAIRS_AT_ONCE)
+            scores[part] = np.einsum("nd,nd->n", self._queries[users[part]], self._factors[items[part]])
+        return scores
 
     def similar(self, items: Int32Array, k: int) -> TopK:
         """Cosine of the representations, without what all items share."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -47,9 +47,12 @@ class PersonalFrequency(Fitted):
             self._count(before, half_life)
             curve.append({"half_life_days": half_life, "score": validation.score(self)})
         best = max(curve, key=lambda tried: tried["score"] or 0.0)  # the first of equals
-        self._count(train, best["half_life_days"])
         chosen = {"half_life_days": best["half_life_days"], "own_items_shown": train.repeats}
         self._report = FitReport(METRIC, best["score"] or 0.0, chosen, curve)
+        return self.refit(train, chosen)
+
+    def refit(self, train: TrainingSet, chosen: dict[str, Any]) -> Self:
+        self._count(train, chosen["half_life_days"])
         return self
 
     def _count(self, train: TrainingSet, half_life_days: float | None) -> None:

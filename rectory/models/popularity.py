@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import product
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -40,10 +40,13 @@ class Popularity(Fitted):
             score = validation.score(self)
             curve.append({"window_days": window, "half_life_days": half_life, "score": score})
         best = max(curve, key=lambda tried: tried["score"] or 0.0)  # the first of equals
-        self._window_days, self._half_life_days = best["window_days"], best["half_life_days"]
-        self._scores = popularity_scores(train, self._window_days, self._half_life_days)
         chosen = {name: best[name] for name in ("window_days", "half_life_days")}
         self._report = FitReport(METRIC, best["score"] or 0.0, chosen, curve)
+        return self.refit(train, chosen)
+
+    def refit(self, train: TrainingSet, chosen: dict[str, Any]) -> Self:
+        self._window_days, self._half_life_days = chosen["window_days"], chosen["half_life_days"]
+        self._scores = popularity_scores(train, self._window_days, self._half_life_days)
         return self
 
     def recommend(

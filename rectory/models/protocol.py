@@ -66,6 +66,13 @@ class Recommender(Protocol):
         """Of the last `fit`; not saved with the model."""
         ...
 
+    def refit(self, train: TrainingSet, chosen: dict[str, Any]) -> Self:
+        """Fit on all of `train` with what an earlier fit chose (its `report.chosen`): no search, no new report.
+
+        `fit` ends with it. Others call it to fit one recipe on other stretches of time.
+        """
+        ...
+
     def recommend(
         self,
         users: Int32Array,
@@ -111,6 +118,15 @@ class Fitted:
         if self._report is None:
             raise RuntimeError("fit first: a loaded model has no fit report")
         return self._report
+
+
+@runtime_checkable
+class ScoresPairs(Protocol):
+    """Can score single user-item pairs, not only lists."""
+
+    def score_pairs(self, users: Int32Array, items: Int32Array) -> Float32Array:
+        """(n,) score of items[i] for users[i] (code or -1), on the scale of `recommend`."""
+        ...
 
 
 @runtime_checkable

@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 from rectory.files import tree_digests
 from rectory.models.bundle import Bundle
 from rectory.models.catalogue import build, kinds, model_class
-from rectory.models.protocol import NO_ITEM, SupportsExplain
+from rectory.models.protocol import NO_ITEM, ScoresPairs, SupportsExplain
 from rectory.params.candidates import CandidateParams
 from tests.conformance.synthetic import favourite_of, training_set, two_tastes
 
@@ -189,6 +189,21 @@ def test_two_fits_give_equal_bytes(entry, train, fitted, tmp_path):
         (tmp_path / name).mkdir()
         model.save(tmp_path / name)
     assert tree_digests(tmp_path / "one") == tree_digests(tmp_path / "two")
+
+
+def test_refit_with_what_was_chosen_gives_the_bytes_of_fit(entry, train, fitted, tmp_path):
+    for name, model in (("one", fitted), ("two", entry.model().refit(train, fitted.report.chosen))):
+        (tmp_path / name).mkdir()
+        model.save(tmp_path / name)
+    assert tree_digests(tmp_path / "one") == tree_digests(tmp_path / "two")
+
+
+def test_single_pairs_score_as_lists_do(fitted):
+    if not isinstance(fitted, ScoresPairs):
+        return
+    users = codes(0, 30, 59, -1)
+    top = fitted.recommend(users, 8)
+    np.testing.assert_array_equal(fitted.score_pairs(users.repeat(8), top.items.ravel()), top.scores.ravel())
 
 
 def test_save_and_load_give_equal_bytes_and_equal_answers(entry, train, fitted, tmp_path):
