@@ -43,12 +43,14 @@ class FitReport:
     score: validation score of the fit before the validation window.
     chosen: values that validation chose, e.g. {"half_life_days": 14.0, "epochs": 9}.
     curve: one dict for each try, e.g. {"half_life_days": 14.0, "epoch": 3, "score": 0.12}: the learning curve.
+    notes: what was switched on or off and why, one plain sentence each; the report shows them as they stand.
     """
 
     metric: str
     score: float
     chosen: dict[str, Any]
     curve: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 class Recommender(Protocol):
