@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -140,6 +141,53 @@ def rank_factors(
         missing = np.isneginf(values[:, :length])
         result.items[start:end, :length] = np.where(missing, NO_ITEM, own[:, :length])
         result.scores[start:end, :length] = values[:, :length]
+    return result
+
+
+def rank_blocks(
+    scores: Callable[[int, int], Float32Array],
+    n: int,
+    n_items: int,
+    k: int,
+    exclude: csr_array | None,
+    items: Int32Array | None,
+) -> TopK:
+    """Lists from scores that are made a block of rows at a time, each exact as it stands.
+
+    Args:
+        scores: (start, stop) -> (stop - start, n_items) scores of these rows; what it returns may be overwritten.
+        exclude: (n, n_items), stored entries are left out.
+        items: distinct codes that may be ranked; None: all.
+    """
+    codes = np.arange(n_items) if items is None else np.sort(np.asarray(items))
+    result = empty_lists(n, k)
+    fetch = min(len(codes), k + _SPARE)
+    if fetch == 0 or n == 0:
+        return result
+    stripe = max(1, round(math.sqrt(len(codes) / fetch)))
+    width = -(-len(codes) // stripe) * stripe
+    step = min(n, max(_LEAST_ROWS, _MAX_CELLS // max(width, n_items)))
+    scratch = np.full((step, width), -np.inf, dtype=np.float32)
+    for start in range(0, n, step):
+        stop = min(n, start + step)
+        block = scores(start, stop)
+        if exclude is not None:
+            block[pairs_of(exclude[start:stop])] = -np.inf
+        part = scratch[: stop - start]
+        part[:, : len(codes)] = block if items is None else block[:, codes]
+        found, values = _best(part, fetch, stripe)
+        order = np.lexsort((found, -values), axis=1)
+        found, values = np.take_along_axis(found, order, axis=1), np.take_along_axis(values, order, axis=1)
+        length = min(k, fetch)
+        if fetch < len(codes):
+            # Where the end of a list ties with the last item fetched, more may tie beyond it.
+            for row in np.flatnonzero(np.isfinite(values[:, -1]) & (values[:, length - 1] == values[:, -1])):
+                found[row] = np.argsort(-part[row, : len(codes)], kind="stable")[:fetch]
+                values[row] = part[row, found[row]]
+        missing = np.isneginf(values[:, :length])
+        own = codes[np.minimum(found[:, :length], len(codes) - 1)]
+        result.items[start:stop, :length] = np.where(missing, NO_ITEM, own)
+        result.scores[start:stop, :length] = values[:, :length]
     return result
 
 

@@ -7,7 +7,7 @@ import pytest
 from scipy.sparse import csr_array, random_array
 
 from rectory.models.protocol import NO_ITEM
-from rectory.models.topk import rank_factors, rank_pairs, rank_shared
+from rectory.models.topk import rank_blocks, rank_factors, rank_pairs, rank_shared
 
 
 def slowly(scores, k, exclude, items):
@@ -72,3 +72,18 @@ def test_pairs_are_ranked_within_their_row():
     assert top.items.tolist() == [[2, NO_ITEM], [9, 3], [NO_ITEM, NO_ITEM]]
     assert top.scores[1].tolist() == [7.0, 1.0]
     assert np.isneginf(top.scores[2]).all()
+
+
+@pytest.mark.parametrize(("n_items", "k", "density", "allowed"), [*CASES, pytest.param(1, 3, 0.3, 1, id="one-item")])
+def test_blocks_of_scores_rank_like_a_full_sort(n_items, k, density, allowed):
+    rng = np.random.default_rng(n_items + k)
+    exclude = None
+    if density is not None:
+        exclude = csr_array(random_array((70, n_items), density=density, rng=rng, dtype=np.float32))
+    items = None if allowed is None else rng.permutation(n_items)[:allowed].astype(np.int32)
+    scores = rng.integers(0, 4, (70, n_items)).astype(np.float32)
+    top = rank_blocks(lambda start, stop: scores[start:stop].copy(), 70, n_items, k, exclude, items)
+    expected = slowly(scores, k, exclude, items)
+    np.testing.assert_array_equal(top.items, expected)
+    found = expected != NO_ITEM
+    np.testing.assert_array_equal(top.scores[found], np.take_along_axis(scores, expected, axis=1)[found])
