@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
 
 from scipy.sparse import csr_array
 
-from rectory.arrays import Float32Array, Int32Array
+from rectory.arrays import Float32Array, Float64Array, Int32Array
 from rectory.features.training_set import TrainingSet
 
 NO_ITEM = -1
@@ -109,9 +110,17 @@ class Recommender(Protocol):
         ...
 
 
-class Fitted:
-    """Holds what the last fit found, for every model alike."""
+Observer = Callable[[Float64Array], None]
+"""Hears the (n_users,) validation scores of each step of a fit (an epoch, a try); may raise to end the fit."""
 
+
+class Fitted:
+    """Holds what the last fit found, for every model alike.
+
+    observer: told by `Validation.score`; tuning prunes by it. Models have nothing to do for it.
+    """
+
+    observer: Observer | None = None
     _report: FitReport | None = None
 
     @property

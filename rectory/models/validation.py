@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import csr_array
 
-from rectory.arrays import Array
+from rectory.arrays import Array, Float64Array
 from rectory.features.training_set import TrainingSet
 from rectory.metrics.hits import hit_matrix
 from rectory.metrics.ranking import ndcg
-from rectory.models.protocol import Recommender
+from rectory.models.protocol import Fitted, Recommender
 
 METRIC = "ndcg@10"
 K = 10
@@ -51,11 +51,18 @@ class Validation:
         self._exclude = None if seen is None else seen[users]
 
     def score(self, model: Recommender) -> float:
-        """Mean over the users; 0 when the window has no user to score."""
+        """Mean over the users; 0 when the window has no user to score. The model's observer, if any, hears of it."""
+        values = self.per_user(model)
+        if isinstance(model, Fitted) and model.observer is not None:
+            model.observer(values)
+        return float(np.mean(values)) if len(values) else 0.0
+
+    def per_user(self, model: Recommender) -> Float64Array:
+        """(n,) the score of each of `users`."""
         if len(self.users) == 0:
-            return 0.0
+            return np.zeros(0)
         top = model.recommend(self.users, K, exclude=self._exclude)
-        return float(np.mean(ndcg(hit_matrix(top.items, self._relevant), self._counts)))
+        return ndcg(hit_matrix(top.items, self._relevant), self._counts)
 
 
 def _contains(matrix: csr_array, rows: Array, columns: Array) -> Array:

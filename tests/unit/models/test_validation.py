@@ -86,3 +86,13 @@ def test_popularity_chooses_the_window_that_predicts():
     model = Popularity(params, 0, 100).fit(train)
     assert model.report.chosen == {"window_days": 20.0, "half_life_days": None}
     np.testing.assert_allclose([step["score"] for step in model.report.curve], [1 / np.log2(3), 1.0])
+
+
+def test_a_models_observer_hears_every_score_user_by_user():
+    train, heard = make(repeats=True), []
+    model = Popularity(PopularityParams(kind="popularity", windows_days=(None, 1.0)), 0, 100)
+    model.observer = lambda values: heard.append(values.copy())
+    model.fit(train)
+    assert len(heard) == 2, "one for each window"
+    assert [len(values) for values in heard] == [3, 3]
+    assert max(float(values.mean()) for values in heard) == model.report.score
