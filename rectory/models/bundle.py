@@ -184,13 +184,19 @@ class Bundle:
         item = self._item_code(item_id)
         user = int(self.users.encode([user_id])[0])
         if isinstance(self.model, SupportsExplain):
-            return self.model.explain(user, item)
+            return [self._named(reason) for reason in self.model.explain(user, item)]
         top = self.model.recommend(np.array([user], dtype=np.int32), 1, items=np.array([item], dtype=np.int32))
         return [Reason(f"{self.kind} gives a score without parts", float(top.scores[0, 0]))]
 
     def title(self, item_id: str) -> str:
         """The item's title, or its id."""
         return (self.titles or {}).get(item_id, item_id)
+
+    def _named(self, reason: Reason) -> Reason:
+        """The reason with the title in place of `{item}`."""
+        if reason.item == NO_ITEM:
+            return reason
+        return Reason(reason.text.replace("{item}", self.title(self.items.ids[reason.item])), reason.contribution)
 
     def _item_code(self, item_id: str) -> int:
         code = int(self.items.encode([item_id])[0])

@@ -30,10 +30,14 @@ class TopK:
 
 @dataclass(frozen=True)
 class Reason:
-    """One part of a score in words. The contributions of all reasons add up to the score."""
+    """One part of a score in words. The contributions of all reasons add up to the score.
+
+    item: code of the item that `{item}` in the text stands for; NO_ITEM: the text has none.
+    """
 
     text: str
     contribution: float
+    item: int = NO_ITEM
 
 
 @dataclass(frozen=True)

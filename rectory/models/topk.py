@@ -149,8 +149,9 @@ def rank_blocks(
     n: int,
     n_items: int,
     k: int,
-    exclude: csr_array | None,
-    items: Int32Array | None,
+    *,
+    exclude: csr_array | None = None,
+    items: Int32Array | None = None,
 ) -> TopK:
     """Lists from scores that are made a block of rows at a time, each exact as it stands.
 

@@ -82,7 +82,7 @@ def test_blocks_of_scores_rank_like_a_full_sort(n_items, k, density, allowed):
         exclude = csr_array(random_array((70, n_items), density=density, rng=rng, dtype=np.float32))
     items = None if allowed is None else rng.permutation(n_items)[:allowed].astype(np.int32)
     scores = rng.integers(0, 4, (70, n_items)).astype(np.float32)
-    top = rank_blocks(lambda start, stop: scores[start:stop].copy(), 70, n_items, k, exclude, items)
+    top = rank_blocks(lambda start, stop: scores[start:stop].copy(), 70, n_items, k, exclude=exclude, items=items)
     expected = slowly(scores, k, exclude, items)
     np.testing.assert_array_equal(top.items, expected)
     found = expected != NO_ITEM

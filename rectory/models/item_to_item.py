@@ -1,0 +1,158 @@
+"""What a user took lately, times what goes with what, above what is popular: the answers of every such model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from scipy.sparse import csr_array, vstack
+
+from rectory.arrays import Array, Float32Array, Int32Array
+from rectory.files import read_arrays, read_json, read_sparse, write_arrays, write_json, write_sparse
+from rectory.models.protocol import Fitted, Reason, TopK
+from rectory.models.topk import excluding_self, pairs_of, rank_blocks
+
+_CELLS_AT_ONCE = 1 << 23
+"""Scores that are made at once for single pairs: 32 MiB."""
+_PADDED_CELLS = 1 << 22
+
+
+class ItemToItem(Fitted):
+    """score(user, item) = history[user] . weights[:, item] + popularity_weight * popular[item].
+
+    Subclasses fit, and hand over what they found with `_take`. Adding popularity fills lists up, breaks ties, answers
+    unknown users, and keeps items that nobody took at the end.
+    """
+
+    _reason = "goes with {item}"
+    """Words for a part of the score; `{item}` is an item of the user's history."""
+
+    def _take(self, history: csr_array, weights: csr_array, popular: Float32Array, popularity_weight: float) -> Self:
+        """Become the model of these parts.
+
+        Args:
+            history: (n_users, n_items) what each user took, as it counts.
+            weights: (n_items, n_items) from the item taken (row) to the item it speaks for (column).
+            popular: (n_items,) in [0, 1].
+            popularity_weight: of `popular` in a score.
+        """
+        self._history, self._weights = history, weights
+        self._popular, self._popularity_weight = popular, popularity_weight
+        # The last row is the user of whom nothing is known, so that code -1 finds it.
+        nobody = csr_array((1, history.shape[1]), dtype=np.float32)
+        self._rows = csr_array(vstack([history, nobody], format="csr"))
+        self._floor = (popularity_weight * popular).astype(np.float32)
+        return self
+
+    def recommend(
+        self, users: Int32Array, k: int, *, exclude: csr_array | None = None, items: Int32Array | None = None
+    ) -> TopK:
+        rows = self._rows[users]
+        return rank_blocks(
+            lambda start, stop: self._scores(rows[start:stop]),
+            len(users),
+            len(self._popular),
+            k,
+            exclude=exclude,
+            items=items,
+        )
+
+    def similar(self, items: Int32Array, k: int) -> TopK:
+        """What goes with each item, then popular ones."""
+        taken = excluding_self(items, len(self._popular))
+        return rank_blocks(
+            lambda start, stop: self._scores(taken[start:stop]), len(items), len(self._popular), k, exclude=taken
+        )
+
+    def score_pairs(self, users: Int32Array, items: Int32Array) -> Float32Array:
+        return pairs_from_blocks(users, items, len(self._popular), lambda some: self._scores(self._rows[some]))
+
+    def explain(self, user: int, item: int) -> list[Reason]:
+        """One reason for each item of the history that speaks for `item`, and popularity."""
+        taken = self._rows[[user]]
+        weight = self._weights[:, [item]].toarray().ravel()[taken.indices] * taken.data
+        reasons = [
+            Reason(self._reason, float(part), int(code))
+            for code, part in zip(taken.indices, weight, strict=True)
+            if part != 0
+        ]
+        reasons.append(Reason("popular with everyone", float(self._floor[item])))
+        return sorted(reasons, key=lambda reason: -reason.contribution)
+
+    def _scores(self, taken: csr_array) -> Float32Array:
+        """(n, n_items) scores for rows of history."""
+        scores = np.tile(self._floor, (taken.shape[0], 1))
+        reached = csr_array(taken @ self._weights)
+        scores[pairs_of(reached)] += reached.data
+        return scores
+
+    def _save_parts(self, folder: Path) -> None:
+        """history.npz, weights.npz, popular.npz, popularity.json."""
+        write_sparse(folder / "history.npz", self._history)
+        write_sparse(folder / "weights.npz", self._weights)
+        write_arrays(folder / "popular.npz", {"scores": self._popular})
+        write_json(folder / "popularity.json", {"weight": self._popularity_weight})
+
+    def _load_parts(self, folder: Path) -> Self:
+        return self._take(
+            read_sparse(folder / "history.npz"),
+            read_sparse(folder / "weights.npz"),
+            read_arrays(folder / "popular.npz")["scores"],
+            read_json(folder / "popularity.json")["weight"],
+        )
+
+
+def strongest_per_row(matrix: csr_array, k: int) -> csr_array:
+    """The k largest entries of each row, of equal ones those that stand first; columns in order."""
+    matrix.sort_indices()
+    lengths = np.diff(matrix.indptr)
+    kept = np.repeat(lengths <= k, lengths)
+    for rows, longest in _of_like_length(lengths, np.flatnonzero(lengths > k)):
+        place = np.arange(longest)
+        inside = place < lengths[rows][:, None]
+        at = np.minimum(matrix.indptr[rows][:, None] + place, len(matrix.data) - 1)
+        values = np.where(inside, matrix.data[at], -np.inf)
+        least = np.partition(values, longest - k, axis=1)[:, longest - k, None]
+        above = values > least
+        equal = (values == least) & inside
+        room = k - above.sum(axis=1, keepdims=True)
+        kept[at[above | (equal & (np.cumsum(equal, axis=1) <= room))]] = True
+    row, column = pairs_of(matrix)
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(row[kept], minlength=matrix.shape[0]))])
+    return csr_array((matrix.data[kept], column[kept], indptr), shape=matrix.shape)
+
+
+def _of_like_length(lengths: Array, rows: Array) -> Iterator[tuple[Array, int]]:
+    """`rows` in groups of which each row is at least half as long as the longest, with that length.
+
+    So padding them to a matrix costs at most as much again.
+    """
+    rows = rows[np.argsort(lengths[rows], kind="stable")]
+    start = 0
+    while start < len(rows):
+        shortest = int(lengths[rows[start]])
+        stop = int(np.searchsorted(lengths[rows], 2 * shortest, side="right"))
+        stop = min(stop, start + max(1, _PADDED_CELLS // (2 * shortest)))
+        yield rows[start:stop], int(lengths[rows[stop - 1]])
+        start = stop
+
+
+def pairs_from_blocks(
+    users: Int32Array, items: Int32Array, n_items: int, scores: Callable[[Int32Array], Float32Array]
+) -> Float32Array:
+    """(n,) score of each pair, from all scores of each user, made once.
+
+    Args:
+        scores: distinct user codes (m,) -> (m, n_items).
+    """
+    distinct, row = np.unique(users, return_inverse=True)
+    order = np.argsort(row, kind="stable")
+    result = np.empty(len(users), dtype=np.float32)
+    step = max(1, _CELLS_AT_ONCE // max(1, n_items))
+    for start in range(0, len(distinct), step):
+        first, last = np.searchsorted(row[order], [start, start + step])
+        pairs = order[first:last]
+        result[pairs] = scores(distinct[start : start + step])[row[pairs] - start, items[pairs]]
+    return result
