@@ -13,6 +13,7 @@ from rectory.params.candidates import CandidateParams
 _CLASSES = {
     "popularity": "rectory.models.popularity:Popularity",
     "personal_frequency": "rectory.models.personal_frequency:PersonalFrequency",
+    "transitions": "rectory.models.transitions:Transitions",
     "lightfm_hybrid": "rectory.models.lightfm_hybrid:LightFMHybrid",
 }
 

@@ -20,3 +20,18 @@ def popularity_scores(train: TrainingSet, window_days: float | None, half_life_d
     if window_days is not None:
         weight = np.where(age <= window_days, weight, 0.0)
     return np.bincount(train.item, weights=weight, minlength=train.n_items).astype(np.float32)
+
+
+_OLDER = 1e-3
+"""Weight of an interaction before the window in `recent_popularity`."""
+
+
+def recent_popularity(train: TrainingSet, window_days: float | None) -> Float32Array:
+    """(n_items,) weighted number of interactions in the window, scaled to at most 1.
+
+    Interactions before it count a thousandth: they put what has not been taken lately in order.
+    """
+    scores = popularity_scores(train, window_days, None)
+    if window_days is not None:
+        scores = scores + np.float32(_OLDER) * popularity_scores(train, None, None)
+    return (scores / max(float(scores.max(initial=0.0)), np.finfo(np.float32).tiny)).astype(np.float32)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -38,6 +38,52 @@ class PersonalFrequencyParams(Candidate):
     """Window of the popular items that fill lists up; null is all time."""
 
 
+class FilledUp(Candidate):
+    """Keys of models whose scores stand above what is popular."""
+
+    popularity_windows_days: tuple[Annotated[float, Field(gt=0)] | None, ...] = (28.0, 3.0, 7.0, 14.0, 56.0)
+    """Windows to try for the popular items that fill lists up and answer unknown users; null is all time."""
+    popularity_weights: tuple[Annotated[float, Field(gt=0, le=100)], ...] = (0.01, 0.1, 0.3, 1.0)
+    """Weights of popularity in a score to try; the smallest only fills up and breaks ties."""
+
+    def grid(self) -> dict[str, tuple[Any, ...]]:
+        """What validation chooses from: name of the chosen value -> values to try, in the order of trying."""
+        return {"popularity_window_days": self.popularity_windows_days, "popularity_weight": self.popularity_weights}
+
+
+class TransitionsParams(FilledUp):
+    """What is taken next: counts from an item to those taken after it, weighted by time."""
+
+    kind: Literal["transitions"]
+    lags: Annotated[int, Field(ge=1, le=50)] = 5
+    """Steps ahead that are counted, the n-th at 1/n. A step is from one moment of a user to the next."""
+    neighbours: Annotated[int, Field(ge=1, le=5000)] = 100
+    """Items kept that follow each item."""
+    recent: Annotated[int, Field(ge=1, le=10000)] = 100
+    """Items of a user's history that are looked at, the last ones."""
+    basket_seconds: Annotated[float, Field(ge=0)] = 0.0
+    """An event at most this long after the user's last one belongs to the same basket, which has no order."""
+    largest_basket: Annotated[int, Field(ge=2, le=10000)] = 50
+    """Items that a basket keeps, the most common ones: pairs grow with the square."""
+    half_lives_days: tuple[HalfLife | None, ...] = (None, 30.0, 90.0)
+    """Half-lives to try: a transition this old counts half."""
+    gap_half_lives_hours: tuple[Annotated[float, Field(gt=0)] | None, ...] = (None, 1.0, 168.0)
+    """Half-lives to try: a transition that took this long counts half."""
+    popularity_powers: tuple[Annotated[float, Field(ge=0, le=1)], ...] = (0.0, 0.5, 1.0)
+    """Powers to try of how often an item follows any other, by which its counts are divided."""
+    step_decays: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (0.9, 0.7, 0.97)
+    """Weights to try of a step back in the history: an item counts this much less than those of the step after."""
+
+    def grid(self) -> dict[str, tuple[Any, ...]]:
+        return {
+            "popularity_power": self.popularity_powers,
+            "step_decay": self.step_decays,
+            "half_life_days": self.half_lives_days,
+            "gap_half_life_hours": self.gap_half_lives_hours,
+            **super().grid(),
+        }
+
+
 class LightFMHybridParams(Candidate):
     """LightFM on identities, declared features and a feature that all share, weighted by recency."""
 
@@ -66,7 +112,37 @@ class LightFMHybridParams(Candidate):
     """More than one is faster and not reproducible to the bit; the version is then tagged reproducible=false."""
 
 
-CandidateParams = Annotated[
-    PopularityParams | PersonalFrequencyParams | LightFMHybridParams,
+SourceParams = Annotated[
+    PopularityParams | PersonalFrequencyParams | TransitionsParams | LightFMHybridParams,
     Field(discriminator="kind"),
 ]
+"""Kinds that are a model of their own: what a blend can be made of."""
+
+
+class BlendParams(Candidate):
+    """Two stages: sources propose items, a LightGBM ranker that was trained on past windows orders them."""
+
+    kind: Literal["blend"]
+    sources: dict[str, SourceParams] = Field(
+        default_factory=lambda: {
+            "lightfm": LightFMHybridParams(kind="lightfm_hybrid"),
+            "own": PersonalFrequencyParams(kind="personal_frequency"),
+            "recent": PopularityParams(kind="popularity", windows_days=(3, 7, 14, 28, 56)),
+        }
+    )
+    """Name -> candidate section of each source. Sources that cannot say anything about a log are switched off."""
+    proposals: Annotated[int, Field(ge=10, le=500)] = 50
+    """Items that each source proposes for each user; own items (where repeats are allowed) twice as many."""
+    windows: Annotated[int, Field(ge=1, le=12)] = 3
+    """Past windows, each as long as the validation window, that the ranker is trained on."""
+    window_users: Annotated[int, Field(ge=100)] = 2500
+    """Users of each past window that the ranker is trained on (sampled above it)."""
+    trees: Annotated[int, Field(ge=1, le=2000)] = 150
+    """Trees of the ranker."""
+    leaves: Annotated[int, Field(ge=2, le=255)] = 15
+    """Leaves of each tree."""
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.08
+    """Shrinkage of each tree."""
+
+
+CandidateParams = Annotated[SourceParams | BlendParams, Field(discriminator="kind")]

@@ -42,6 +42,7 @@ SMALL = {"components": 8, "learning_rate": 0.2, "max_epochs": 60, "patience": 30
 ENTRIES = [
     Entry("popularity", {"windows_days": [30, None], "half_lives_days": [None, 14]}, personal=False),
     Entry("personal_frequency", {"half_lives_days": [None, 30]}, remembers=True),
+    Entry("transitions", {"half_lives_days": [None, 30]}),
     Entry("lightfm_hybrid", SMALL, metadata=True),
     Entry("lightfm_hybrid", {**SMALL, "loss": "bpr"}, metadata=True),
     Entry("lightfm_hybrid", {**SMALL, "loss": "logistic"}, metadata=True),

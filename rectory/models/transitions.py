@@ -1,0 +1,180 @@
+"""What is taken next: counts from an item to those taken after it.
+
+Source: Markov chains of items as in Shani, Heckerman and Brafman, "An MDP-Based Recommender System", JMLR 2005, with
+several lags as "skipping" there, weighted by time.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from scipy.sparse import csr_array, vstack
+
+from rectory.arrays import Float64Array
+from rectory.features.training_set import TrainingSet
+from rectory.files import read_json, write_json
+from rectory.models.baskets import Baskets, baskets_of
+from rectory.models.item_to_item import ItemToItem, strongest_per_row
+from rectory.models.protocol import FitReport
+from rectory.models.recency import decay, recent_popularity
+from rectory.models.search import search_by_turns
+from rectory.models.topk import pairs_of
+from rectory.models.validation import METRIC, Validation
+from rectory.params.candidates import TransitionsParams
+
+_FADED = 0.01
+"""Weight of a step from basket to basket, against the heaviest, below which it is not counted."""
+_PRODUCTS_AT_ONCE = 8_000_000
+"""Multiplications in a block of rows of the counts: bounds memory at some 200 MB."""
+_SHRINK = 1.0
+"""Transitions that are added to those out of an item before they become shares: a rare item says little."""
+_NOTHING = 1e-6
+"""Counts below it are what rounding left of a difference."""
+_SECONDS_PER_HOUR = 3600.0
+
+
+class Transitions(ItemToItem):
+    """Recent items, each with the shares of what was taken after it.
+
+    Events of a user at one time are a basket and have no order: each item of a basket leads to each other one of it,
+    and to all of the next `lags` baskets, less with each step, with the time between them and with the age of it all.
+    """
+
+    _reason = "often taken with or after {item}, taken lately"
+
+    def __init__(self, params: TransitionsParams, seed: int, validation_users: int) -> None:
+        self._params = params
+        self._seed = seed
+        self._validation_users = validation_users
+
+    def fit(self, train: TrainingSet) -> Self:
+        """Choose how time counts before the validation window, then count over all of `train`."""
+        validation = Validation(train, self._validation_users, self._seed)
+        work = _Work(self._params, train.before_validation())
+        found = search_by_turns(self._params.grid(), lambda tried: validation.score(self._become(work, tried)))
+        self._report = FitReport(METRIC, found.score, found.chosen, found.curve)
+        return self.refit(train, found.chosen)
+
+    def refit(self, train: TrainingSet, chosen: dict[str, Any]) -> Self:
+        return self._become(_Work(self._params, train), chosen)
+
+    def _become(self, work: _Work, chosen: dict[str, Any]) -> Self:
+        return self._take(
+            work.baskets.history(chosen["step_decay"], self._params.recent, work.train.n_users),
+            work.weights(*(chosen[key] for key in ("half_life_days", "gap_half_life_hours", "popularity_power"))),
+            recent_popularity(work.train, chosen["popularity_window_days"]),
+            chosen["popularity_weight"],
+        )
+
+    def save(self, folder: Path) -> None:
+        self._save_parts(folder)
+        write_json(folder / "transitions.json", {"params": self._params.model_dump(mode="json")})
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        params = TransitionsParams.model_validate(read_json(folder / "transitions.json")["params"])
+        return cls(params, seed=0, validation_users=0)._load_parts(folder)
+
+
+class _Work:
+    """Baskets and counts of one training set; the last counts are kept for tries that differ elsewhere."""
+
+    def __init__(self, params: TransitionsParams, train: TrainingSet) -> None:
+        self.train = train
+        self.baskets = baskets_of(train, params.basket_seconds, params.largest_basket)
+        self._params = params
+        self._made: dict[tuple[float | None, float | None, float], csr_array] = {}
+
+    def weights(
+        self, half_life_days: float | None, gap_half_life_hours: float | None, popularity_power: float
+    ) -> csr_array:
+        """(n_items, n_items) float32 shares of what follows each item, the strongest in each row."""
+        key = (half_life_days, gap_half_life_hours, popularity_power)
+        if key not in self._made:
+            self._made[key] = self._weights(*key)
+        return self._made[key]
+
+    def _weights(
+        self, half_life_days: float | None, gap_half_life_hours: float | None, popularity_power: float
+    ) -> csr_array:
+        steps = basket_steps(self.baskets, self._params.lags, half_life_days, gap_half_life_hours)
+        following = csr_array(steps @ self.baskets.weights)
+        return _shares(
+            self.baskets.items,
+            following,
+            np.asarray(self.baskets.weights.T @ steps.diagonal(), dtype=np.float64),
+            popularity_power=popularity_power,
+            neighbours=self._params.neighbours,
+            itself=self.train.repeats,
+        )
+
+
+def basket_steps(
+    baskets: Baskets, lags: int, half_life_days: float | None, gap_half_life_hours: float | None
+) -> csr_array:
+    """(n, n) float32: weight of each step from a basket to itself and to the next `lags` of the same user.
+
+    1 / lag, falling with the hours between the two and with the age of the later one.
+    """
+    n = len(baskets.user)
+    recency = decay(baskets.age_days - (baskets.age_days.min() if n else 0.0), half_life_days)
+    rows, columns, weights = [np.arange(n)], [np.arange(n)], [recency]
+    for lag in range(1, min(lags, n - 1) + 1):
+        start = np.flatnonzero(baskets.user[:-lag] == baskets.user[lag:])
+        gap = (baskets.time[start + lag] - baskets.time[start]) / _SECONDS_PER_HOUR
+        rows.append(start)
+        columns.append(start + lag)
+        weights.append(recency[start + lag] * decay(gap, gap_half_life_hours) / lag)
+    weight = np.concatenate(weights)
+    kept = weight >= _FADED
+    row, column = np.concatenate(rows)[kept], np.concatenate(columns)[kept]
+    return csr_array((weight[kept].astype(np.float32), (row, column)), shape=(n, n))
+
+
+def _shares(
+    items: csr_array,
+    following: csr_array,
+    inside: Float64Array,
+    *,
+    popularity_power: float,
+    neighbours: int,
+    itself: bool,
+) -> csr_array:
+    """(n_items, n_items) float32: items.T @ following, each row as shares, less for what follows everything.
+
+    Made a block of rows at a time, of which the `neighbours` largest stay. Scaled so that rows have a largest share of
+    1 on average: sums of them compare with popularity in [0, 1].
+
+    Args:
+        items, following: (n_baskets, n_items).
+        inside: (n_items,) what each item has in `following` from its own place in a basket.
+        itself: an item may follow itself.
+    """
+    n_items = items.shape[1]
+    leading = csr_array(items.T)
+    inflow = np.asarray(following.T @ np.diff(items.indptr).astype(np.float64)) - inside
+    usual = float(inflow[inflow > 0].mean()) if (inflow > 0).any() else 1.0
+    damping = np.power((np.maximum(inflow, 0.0) + usual) / usual, -popularity_power)
+    products = np.bincount(items.indices, np.repeat(np.diff(following.indptr), np.diff(items.indptr)), n_items)
+    ends = np.cumsum(products)
+    edges = np.searchsorted(ends, np.arange(0.0, ends[-1] if n_items else 0.0, _PRODUCTS_AT_ONCE))
+    edges = np.unique(np.concatenate([[0], edges, [n_items]]))
+    blocks = []
+    for start, stop in pairwise(edges):
+        counts = csr_array(leading[start:stop] @ following)
+        row, column = pairs_of(counts)
+        own = row + start == column
+        data = np.where(own, counts.data - inside[column] if itself else 0.0, counts.data)
+        kept = data > _NOTHING
+        row, column, data = row[kept], column[kept], data[kept]
+        out = np.bincount(row, data, stop - start)
+        data = (data / (out[row] + _SHRINK) * damping[column]).astype(np.float32)
+        indptr = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=stop - start))])
+        blocks.append(strongest_per_row(csr_array((data, column, indptr), shape=counts.shape), neighbours))
+    shares = csr_array(vstack(blocks, format="csr")) if blocks else csr_array((n_items, n_items), dtype=np.float32)
+    largest = shares.max(axis=1).toarray()
+    shares.data /= float(largest[largest > 0].mean()) if (largest > 0).any() else 1.0
+    return shares
