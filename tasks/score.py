@@ -45,10 +45,11 @@ def run(params: Params, workspace: Workspace) -> Scored:
     table = workspace.tables / "users.parquet"
     users = all_users(bundle, interactions, read_parquet(table, ["user_id"]) if table.is_file() else None)
     as_of = str(read_json(workspace.tables / "tables.json")["as_of"])
+    items = read_parquet(workspace.tables / "items.parquet") if card.items and card.items.available else None
     facts = {"model_version": champion.version, "as_of": as_of}
     began = time.perf_counter()
     exclude_seen = card.interactions.repeats == "exclude"
-    blocks = score_blocks(bundle, users, interactions, params.score.k, exclude_seen=exclude_seen)
+    blocks = score_blocks(bundle, users, interactions, params.score.k, exclude_seen=exclude_seen, items=items)
     rows = write_scores(blocks, workspace.scores, workspace.scores_jsonl if params.score.jsonl else None, facts)
     seconds = time.perf_counter() - began
     speed = round(len(users) / max(seconds, 1e-9), 1)

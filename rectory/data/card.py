@@ -146,6 +146,9 @@ class Entities(Section):
     """Column to show to people."""
     image: str | None = None
     """Column with a picture's URL."""
+    available: str | None = None
+    """Of items: column that says whether an item can still be had (true/false, yes/no, or a number: above 0). One that
+    cannot, and one whose row is gone, is left out of every list. null: every item can be had."""
     features: dict[str, Feature] = {}
     """Feature name -> where it is; at most 64 characters of letters, digits and _."""
 
@@ -169,6 +172,8 @@ class Card(Section):
         for table in ("items", "users"):
             if (getattr(self, table) is None) != (getattr(self.source, table) is None):
                 raise ValueError(f"`{table}:` and `source.{table}:` go together: give both or neither")
+        if self.users is not None and self.users.available is not None:
+            raise ValueError("`available:` is a key of `items:`, not of `users:`")
         for row_filter in self.interactions.filters:
             if row_filter.table != "interactions" and getattr(self, row_filter.table) is None:
                 raise ValueError(f"a filter has `table: {row_filter.table}`, but the card has no `{row_filter.table}:`")

@@ -14,9 +14,13 @@ from rectory.data.cells import Texts, read_numbers, read_texts
 from rectory.data.outcome import Fate, Outcome, settle
 from rectory.data.row_filters import apply_filter
 from rectory.data.schema import faulty_entities
-from rectory.errors import CardError
+from rectory.errors import CardError, DataError
 
 ID_COLUMNS = {"items": "item_id", "users": "user_id"}
+_WORDS_OF_AVAILABILITY = {
+    **dict.fromkeys(("true", "t", "yes", "y", "on", "available"), True),
+    **dict.fromkeys(("false", "f", "no", "n", "off", "unavailable"), False),
+}
 
 
 def entity_columns(entities: Entities) -> dict[str, str]:
@@ -25,6 +29,7 @@ def entity_columns(entities: Entities) -> dict[str, str]:
         "id": entities.id,
         "title": entities.title,
         "image": entities.image,
+        "available": entities.available,
         **{f"features.{name}.column": feature.column for name, feature in entities.features.items()},
     }
     return {key: column for key, column in named.items() if column is not None}
@@ -77,6 +82,11 @@ def feature_kinds(entities: Entities) -> dict[str, str]:
 def _check_names(card: Card, table: str, entities: Entities) -> None:
     taken = {ID_COLUMNS[table]: None, "title": entities.title, "image": entities.image}
     for name, feature in entities.features.items():
+        if name == "available":
+            raise CardError(
+                f"{card.name}: a feature cannot be called `available`, which is the key of items that have left the "
+                f"catalogue: rename `{table}.features.available`."
+            )
         # A title may be shown and learned from; it is then one column.
         same = feature.column == taken.get(name) and feature.kind in ("text", "categorical")
         if name in taken and not same and (taken[name] is not None or name == ID_COLUMNS[table]):
@@ -108,9 +118,32 @@ def _features(entities: Entities, raw: pd.DataFrame, decimal: str) -> tuple[pd.D
         column = getattr(entities, name)
         if column is not None:
             columns[name] = read_texts(raw[column]).text()
+    if entities.available is not None:
+        columns["available"] = _available(entities.available, raw[entities.available], decimal)
     for name, feature in entities.features.items():
         columns[name], nulled[name] = _feature(feature, raw[feature.column], decimal)
     return pd.DataFrame(columns, index=raw.index), nulled
+
+
+def _available(name: str, column: pd.Series, decimal: str) -> Array:
+    """(n,) object array of True, False, or None where nothing is written.
+
+    Raises:
+        DataError: a cell that is neither a number nor one of the usual words.
+    """
+    texts = read_texts(column)
+    distinct = pd.Series(texts.distinct, dtype=object)
+    numbers, _ = read_numbers(distinct, decimal)
+    words = distinct.str.lower().map(_WORDS_OF_AVAILABILITY).to_numpy(dtype=object)
+    said = np.where(np.isfinite(numbers), numbers > 0, words)
+    unread = [text for text, value in zip(texts.distinct, said, strict=True) if not isinstance(value, bool | np.bool_)]
+    if unread:
+        raise DataError(
+            f"column {name!r}, which `items.available` names, has {', '.join(map(repr, unread[:3]))}: write true or "
+            "false (yes or no), or a number that is above 0 while the item can be had. Leave the key out of the card if "
+            "the column says something else."
+        )
+    return np.append(said, np.asarray([None], dtype=object))[texts.codes]
 
 
 def _feature(feature: Feature, column: pd.Series, decimal: str) -> tuple[Array, int]:

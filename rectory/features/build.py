@@ -55,6 +55,7 @@ def build_training_set(split: Path, tables: Path, card: Card, params: FeaturesPa
         repeats=card.interactions.repeats == "allow",
         user_features=_block(users, "user_id", user_ids, card.users, params),
         item_features=_block(items, "item_id", item_ids, card.items, params),
+        available=available_items(items, item_ids),
     )
 
 
@@ -71,6 +72,18 @@ def is_target(rows: pd.DataFrame, card: Card) -> BoolArray:
     if not card.interactions.targets:
         return np.ones(len(rows), dtype=np.bool_)
     return rows["event"].astype(str).isin(card.interactions.targets).to_numpy(dtype=np.bool_)
+
+
+def available_items(table: pd.DataFrame | None, ids: IdMap) -> BoolArray | None:
+    """(len(ids),) bool: the item table has a row that does not say that the item has left the catalogue.
+
+    None: the card names no column `available`, so nothing is known. An empty cell says nothing against an item; a row
+    that is gone does, since exports drop what is no longer sold.
+    """
+    if table is None or "available" not in table.columns:
+        return None
+    there = table["available"].astype("boolean").fillna(True).to_numpy(dtype=np.bool_)
+    return np.asarray(pd.Index(ids.ids).isin(table.loc[there, "item_id"]), dtype=np.bool_)
 
 
 def _seconds(timestamps: pd.Series) -> Float64Array:

@@ -40,6 +40,8 @@ class TrainingSet:
     validation_start: seconds; rows from here on are the validation window.
     end: seconds; the moment the test window starts. Recency is counted back from here.
     repeats: an already-consumed item may be recommended again.
+    available: (n_items,) bool: has not left the catalogue; None: the card does not say. Models do not look at it:
+        whoever asks them for lists does.
     """
 
     users: IdMap
@@ -54,6 +56,7 @@ class TrainingSet:
     repeats: bool
     user_features: FeatureBlock
     item_features: FeatureBlock
+    available: BoolArray | None = None
 
     @property
     def n_users(self) -> int:
@@ -99,6 +102,8 @@ class TrainingSet:
             )
             write_sparse(scratch / "user_features.npz", self.user_features.matrix)
             write_sparse(scratch / "item_features.npz", self.item_features.matrix)
+            if self.available is not None:
+                write_arrays(scratch / "available.npz", {"available": self.available})
             write_json(
                 scratch / "training_set.json",
                 {
@@ -114,6 +119,7 @@ class TrainingSet:
     def load(cls, folder: Path) -> TrainingSet:
         facts = read_json(folder / "training_set.json")
         rows = read_arrays(folder / "interactions.npz")
+        available = folder / "available.npz"
         return cls(
             users=IdMap.load(folder / "users.parquet"),
             items=IdMap.load(folder / "items.parquet"),
@@ -127,4 +133,5 @@ class TrainingSet:
             repeats=facts["repeats"],
             user_features=FeatureBlock(read_sparse(folder / "user_features.npz"), tuple(facts["user_feature_names"])),
             item_features=FeatureBlock(read_sparse(folder / "item_features.npz"), tuple(facts["item_feature_names"])),
+            available=read_arrays(available)["available"] if available.is_file() else None,
         )

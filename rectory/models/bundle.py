@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_array
 
-from rectory.arrays import Int32Array
+from rectory.arrays import BoolArray, Int32Array
 from rectory.data.ids import UNKNOWN, IdMap
 from rectory.errors import UsageError
 from rectory.features.training_set import TrainingSet
 from rectory.files import read_json, read_parquet, read_sparse, replacing, write_json, write_parquet, write_sparse
 from rectory.models.catalogue import model_class
 from rectory.models.protocol import NO_ITEM, Reason, Recommender, SupportsExplain, TopK
+from rectory.models.topk import empty_lists
 
 
 def read_titles(tables: Path) -> dict[str, str] | None:
@@ -41,6 +42,7 @@ class Bundle:
     titles: item id -> title, for the items that have one; None: the card names no title.
     dataset: name of the card.
     trained_until: ISO moment at which the test window starts; nothing from there on was read.
+    available: (n_items,) bool: may be shown; None: the card does not say, so all may.
     """
 
     candidate: str
@@ -53,6 +55,7 @@ class Bundle:
     titles: dict[str, str] | None
     dataset: str
     trained_until: str
+    available: BoolArray | None = None
 
     @classmethod
     def of(
@@ -77,6 +80,7 @@ class Bundle:
             titles=titles,
             dataset=dataset,
             trained_until=pd.Timestamp(round(train.end * 1e9), unit="ns", tz="UTC").isoformat(),
+            available=train.available,
         )
 
     def save(self, folder: Path) -> None:
@@ -87,6 +91,8 @@ class Bundle:
             titles = self.titles or {}
             ids = self.items.ids
             table = pd.DataFrame({"item_id": ids, "title": pd.Series([titles.get(i) for i in ids], dtype="string")})
+            if self.available is not None:
+                table["available"] = self.available
             write_parquet(table, scratch / "items.parquet")
             write_sparse(scratch / "seen.npz", self.seen)
             write_json(
@@ -126,6 +132,7 @@ class Bundle:
             titles=dict(zip(titled["item_id"], titled["title"], strict=True)) if facts["titles"] else None,
             dataset=facts["dataset"],
             trained_until=facts["trained_until"],
+            available=table["available"].to_numpy(dtype=bool) if "available" in table.columns else None,
         )
 
     def recommend_codes(
@@ -143,7 +150,27 @@ class Bundle:
             raise UsageError(f"k is {k}: ask for at least one item.")
         users = np.asarray(users, dtype=np.int32)
         exclude = self._seen_by(users) if (not self.repeats if exclude_seen is None else exclude_seen) else None
+        if self.available is not None:
+            items = np.flatnonzero(self.available).astype(np.int32) if items is None else items[self.available[items]]
         return self.model.recommend(users, k, exclude=exclude, items=items)
+
+    def similar_codes(self, items: Int32Array, k: int) -> TopK:
+        """Codes of the items most like each of `items` (n,) that may be shown."""
+        if self.available is None:
+            return self.model.similar(items, k)
+        # A model's likeness knows no catalogue: look further until the lists are full or there is nothing more.
+        n_items, asked = len(self.items), k
+        while True:
+            asked = min(2 * asked, n_items)
+            top = self.model.similar(items, asked)
+            shown = (top.items != NO_ITEM) & self.available[top.items]
+            if asked == n_items or (shown.sum(axis=1) >= k).all():
+                break
+        rows, places = np.nonzero(shown & (np.cumsum(shown, axis=1) <= k))
+        result = empty_lists(len(items), k)
+        rank = np.cumsum(shown, axis=1)[rows, places] - 1
+        result.items[rows, rank], result.scores[rows, rank] = top.items[rows, places], top.scores[rows, places]
+        return result
 
     def recommend(
         self,
@@ -173,7 +200,7 @@ class Bundle:
         if k < 1:
             raise UsageError(f"k is {k}: ask for at least one item.")
         codes = np.asarray([self._item_code(item) for item in item_ids], dtype=np.int32)
-        return self._frame("item_id", item_ids, "similar_item_id", self.model.similar(codes, k))
+        return self._frame("item_id", item_ids, "similar_item_id", self.similar_codes(codes, k))
 
     def why(self, user_id: str, item_id: str) -> list[Reason]:
         """Reasons, largest first, that add up to the item's score for this user (who may be unknown).

@@ -14,6 +14,7 @@ from scipy.sparse import csr_array
 
 from rectory.arrays import Array
 from rectory.data.ids import UNKNOWN
+from rectory.features.build import available_items
 from rectory.files import replacing
 from rectory.models.bundle import Bundle
 from rectory.models.protocol import NO_ITEM
@@ -32,7 +33,13 @@ def all_users(bundle: Bundle, interactions: pd.DataFrame, users: pd.DataFrame | 
 
 
 def score_blocks(
-    bundle: Bundle, user_ids: Array, interactions: pd.DataFrame, k: int, *, exclude_seen: bool
+    bundle: Bundle,
+    user_ids: Array,
+    interactions: pd.DataFrame,
+    k: int,
+    *,
+    exclude_seen: bool,
+    items: pd.DataFrame | None = None,
 ) -> Iterator[pd.DataFrame]:
     """Frames of user_id, rank (int32, from 1), item_id, score (float32), in the order of `user_ids`.
 
@@ -40,13 +47,16 @@ def score_blocks(
         interactions: all rows until the as-of date (user_id, item_id). The bundle knows only what lies before its test
             window; what came since must not be offered either.
         exclude_seen: leave out what the user has in `interactions` or in the bundle.
+        items: today's item table; what it says has left the catalogue is in no list, whatever the bundle says.
     """
+    there = available_items(items, bundle.items)
+    allowed = None if there is None else np.flatnonzero(there).astype(np.int32)
     seen = _seen(bundle, user_ids, interactions) if exclude_seen else None
     codes = bundle.users.encode(user_ids)
     size = int(np.clip(_BLOCK_CELLS // max(len(bundle.items), 1), 64, 8192))
     for start in range(0, len(user_ids), size):
         rows = slice(start, start + size)
-        top = bundle.model.recommend(codes[rows], k, exclude=None if seen is None else seen[rows])
+        top = bundle.model.recommend(codes[rows], k, exclude=None if seen is None else seen[rows], items=allowed)
         row, place = np.nonzero(top.items != NO_ITEM)
         yield pd.DataFrame(
             {
