@@ -30,7 +30,7 @@ def run(params: Params, workspace: Workspace, candidate: str) -> Evaluated:
     """Rank for every test user and write metrics, per-user values and the plot's table."""
     window = load_window(workspace, load_card(workspace.card(params.dataset)), params)
     bundle = Bundle.load(workspace.model(candidate))
-    holdout = evaluate(bundle, window, params.evaluate)
+    holdout = evaluate(bundle, window, params.evaluate, params.gate.metric)
     baseline = params.train.candidates[candidate].baseline
     about = {"candidate": candidate, "kind": bundle.kind, "baseline": baseline}
     write_json(workspace.metrics(candidate), about | holdout.to_dict())

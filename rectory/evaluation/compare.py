@@ -9,24 +9,30 @@ import numpy as np
 import pandas as pd
 
 from rectory.errors import UsageError
-from rectory.evaluation.holdout import SEED, SLICE
-from rectory.metrics.bootstrap import Gain, paired_gain
+from rectory.evaluation.gaps import SEED, gap_increases
+from rectory.evaluation.slices import SLICE
+from rectory.metrics.bootstrap import Gain, Interval, paired_gain
 from rectory.params.sections import EvaluateParams
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Gain of a challenger over another model in one metric: over all users and in each slice."""
+    """Gain of a challenger over another model in one metric: over all users and in each slice.
+
+    gap_increases: declared user attribute -> how much wider its largest gap is, in shares of each model's mean.
+    """
 
     metric: str
     overall: Gain
     slices: dict[str, Gain]
+    gap_increases: dict[str, Interval]
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "metric": self.metric,
             "overall": self.overall.to_dict(),
             "slices": {name: gain.to_dict() for name, gain in self.slices.items()},
+            "gap_increases": {name: one.to_dict() for name, one in self.gap_increases.items()},
         }
 
 
@@ -61,7 +67,7 @@ def compare(challenger: pd.DataFrame, champion: pd.DataFrame, metric: str, param
             continue
         if rows.sum() >= params.min_slice_users:
             slices[name] = gain(rows, measured)
-    return Comparison(metric, gain(slice(None), metric), slices)
+    return Comparison(metric, gain(slice(None), metric), slices, gap_increases(challenger, champion, metric, params))
 
 
 def _metrics(frame: pd.DataFrame) -> list[str]:

@@ -13,7 +13,9 @@ from scipy.sparse import csr_array
 
 from rectory.arrays import Array, Float64Array, Int32Array
 from rectory.data.ids import IdMap
+from rectory.evaluation.gaps import SEED, AttributeGap, attribute_gaps
 from rectory.evaluation.relevance import Window
+from rectory.evaluation.slices import SLICE
 from rectory.metrics.beyond import (
     catalogue_coverage,
     exposure,
@@ -29,10 +31,6 @@ from rectory.metrics.ranking import RANKING
 from rectory.models.protocol import Recommender, TopK
 from rectory.params.sections import EvaluateParams
 
-SEED = 0
-"""Of the bootstrap; the same everywhere, so that reports of two runs differ only where the lists do."""
-SLICE = "slice:"
-"""Prefix of the bool columns of the per-user frame."""
 _SCORES_AT_ONCE = 1 << 25  # 128 MiB of float32 scores in a model that scores all items of a block of users
 _LISTS_AT_ONCE = 20_000
 _TIMED_USERS = 1000
@@ -65,10 +63,13 @@ class Holdout:
 
     metrics: "ndcg@10" -> mean over users with its interval. Coverage and Gini belong to all lists together and have no
         spread over users: their low and high repeat the value.
-    slices: slice name -> ranking metrics over its users.
+    slices: slice name -> ranking metrics over its users; of slices of users also what their lists are like (novelty,
+        diversity, popularity share). Coverage and Gini grow with the number of lists and compare no slices.
+    gaps: declared user attribute -> largest gap between its groups.
     per_user: user_id, a column for each metric that users have, "<metric>|<slice>" where a slice counts only some of
         the relevant items (nan: the user has none), and a bool column "slice:<name>" where it is a set of users.
     notes: metric -> why it is missing.
+    meanings: slice -> what it holds in this log.
     """
 
     users: int
@@ -76,6 +77,8 @@ class Holdout:
     slices: dict[str, dict[str, Interval]]
     per_user: pd.DataFrame
     notes: dict[str, str]
+    gaps: dict[str, AttributeGap]
+    meanings: dict[str, str]
 
     def to_dict(self) -> dict[str, Any]:
         """For metrics/test/<candidate>.json: equal lists give equal dicts, there is no timing in it."""
@@ -83,6 +86,8 @@ class Holdout:
             "users": self.users,
             "metrics": _plain(self.metrics),
             "slices": {name: _plain(metrics) for name, metrics in self.slices.items()},
+            "gaps": {attribute: gap.to_dict() for attribute, gap in self.gaps.items()},
+            "meanings": self.meanings,
             "notes": self.notes,
         }
 
@@ -92,12 +97,15 @@ class Holdout:
         return pd.DataFrame(rows, columns=["candidate", "metric", "value", "low", "high"])
 
 
-def evaluate(bundle: Ranked, window: Window, params: EvaluateParams) -> Holdout:
+def evaluate(bundle: Ranked, window: Window, params: EvaluateParams, metric: str | None = None) -> Holdout:
     """Rank for every user of the window and measure.
 
     The bundle may be older than the window and have other users and items: users that it does not know are answered as
     unknown, items that it does not know are misses, items that the window does not know are places without a hit. What
     is left out of lists where repeats are excluded is what the user had before *this* window, for every bundle alike.
+
+    Args:
+        metric: ranking metric that gaps between groups are measured in; None: nDCG at the first k.
     """
     lists = ranked_lists(bundle, window, max(params.k))
     table = _ranking_table(lists, window.relevant, params.k)
@@ -108,17 +116,21 @@ def evaluate(bundle: Ranked, window: Window, params: EvaluateParams) -> Holdout:
     masks = {name: mask for name, mask in window.masks.items() if mask.sum() >= params.min_slice_users}
     style, notes = _style_table(lists, window, params.k)
     samples = params.bootstrap_samples
+    both = pd.concat([table, style], axis=1)
     slices = {name: _intervals(part, samples) for name, part in in_parts.items()}
-    slices |= {name: _intervals(table[mask], samples) for name, mask in masks.items()}
-    columns = [pd.DataFrame({"user_id": window.users}), table, style]
+    slices |= {name: _intervals(both[mask], samples) for name, mask in masks.items()}
+    columns = [pd.DataFrame({"user_id": window.users}), both]
     columns += [part.add_suffix(f"|{name}") for name, part in in_parts.items()]
     columns += [pd.DataFrame({f"{SLICE}{name}": mask for name, mask in masks.items()}, index=table.index)]
+    per_user = pd.concat(columns, axis=1)
     return Holdout(
         users=len(window.users),
-        metrics=_intervals(table, samples) | _intervals(style, samples) | _catalogue(lists, window, params.k),
+        metrics=_intervals(both, samples) | _catalogue(lists, window, params.k),
         slices=slices,
-        per_user=pd.concat(columns, axis=1),
+        per_user=per_user,
         notes=notes,
+        gaps=attribute_gaps(per_user, metric or f"ndcg@{params.k[0]}", params),
+        meanings={name: text for name, text in window.meanings.items() if name in slices},
     )
 
 

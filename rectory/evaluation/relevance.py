@@ -6,7 +6,7 @@ asked the same questions.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil
 
 import numpy as np
@@ -17,12 +17,15 @@ from rectory.arrays import Array, BoolArray
 from rectory.data.card import Card
 from rectory.data.ids import IdMap
 from rectory.errors import DataError
-from rectory.evaluation.slices import user_slices
+from rectory.evaluation.slices import lukewarm_limit, user_slices
 from rectory.features.build import event_weights, is_target
 from rectory.features.training_set import TrainingSet
 from rectory.files import read_json, read_parquet
 from rectory.params import Params
 from rectory.workspace import Workspace
+
+LEAST_POPULAR_SHARE = 0.05
+"""Share of the interactions that the tail items have together, at most: class C of an ABC analysis (80, 15, 5%)."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class Window:
     head: (n_items,) bool, among the most popular before the window.
     users_with_item: (n_items,) users who had it before the window; history_users: users with any history.
     features: (n_items, n_values) declared item features, as the training set has them.
+    meanings: slice name -> what it holds in this log, where the log decides: "1 to 5 interactions before the window".
     """
 
     users: Array
@@ -54,6 +58,7 @@ class Window:
     users_with_item: Array
     history_users: int
     features: csr_array
+    meanings: dict[str, str] = field(default_factory=dict)
 
 
 def load_window(workspace: Workspace, card: Card, params: Params) -> Window:
@@ -105,7 +110,9 @@ def build_window(
             f"split.test_days or split.test_share, or look at `targets:` in datasets/{card.name}.yaml."
         )
     users, relevant, consumed = users[asked], relevant[asked], consumed[asked]
-    head = head_items(np.bincount(train.item[train.target], minlength=len(items)), head_share)
+    popularity = np.bincount(train.item[train.target], minlength=len(items))
+    head, tail = head_items(popularity, head_share), tail_items(popularity, head_share)
+    few = lukewarm_limit(np.asarray(counts.sum(axis=1)).ravel())
     return Window(
         users=users,
         items=items,
@@ -113,12 +120,13 @@ def build_window(
         relevant=relevant,
         consumed=consumed,
         repeats=train.repeats,
-        parts=_parts(relevant, consumed, head, train.repeats),
-        masks=user_slices(users, np.asarray(consumed.sum(axis=1)).ravel(), user_table, card.users),
+        parts=_parts(relevant, consumed, head, tail, train.repeats),
+        masks=user_slices(users, np.asarray(consumed.sum(axis=1)).ravel(), user_table, card.users, few),
         head=head,
         users_with_item=np.bincount(counts.indices, minlength=len(items)),
         history_users=int(np.count_nonzero(np.diff(counts.indptr))),
         features=_widened(train.item_features.matrix, len(items)),
+        meanings=_meanings(popularity, head, tail, few),
     )
 
 
@@ -133,12 +141,47 @@ def head_items(interactions: Array, share: float) -> BoolArray:
     return head
 
 
-def _parts(relevant: csr_array, consumed: csr_array, head: BoolArray, repeats: bool) -> dict[str, csr_array]:
+def tail_items(interactions: Array, head_share: float) -> BoolArray:
+    """(n_items,) bool: the least popular items that together have at most LEAST_POPULAR_SHARE of the interactions.
+
+    Items without any are among them, head items never. Between the two lies the middle.
+    """
+    # The same order as the head's, from its other end: of equal counts the larger code is the less popular.
+    rising = np.argsort(-interactions, kind="stable")[::-1]
+    tail = np.zeros(len(interactions), dtype=bool)
+    tail[rising[np.cumsum(interactions[rising]) <= LEAST_POPULAR_SHARE * interactions.sum()]] = True
+    return tail & ~head_items(interactions, head_share)
+
+
+def _parts(
+    relevant: csr_array, consumed: csr_array, head: BoolArray, tail: BoolArray, repeats: bool
+) -> dict[str, csr_array]:
     fresh = ~_members(relevant, consumed)
-    kept = {"items=head": head[relevant.indices], "items=tail": ~head[relevant.indices]}
+    kept = {"items=head": head, "items=middle": ~(head | tail), "items=tail": tail}
+    kept = {name: of_items[relevant.indices] for name, of_items in kept.items()}
     if repeats:
         kept |= {"interactions=repeat": ~fresh, "interactions=new": fresh}
     return {name: _kept(relevant, mask) for name, mask in kept.items()}
+
+
+def _meanings(popularity: Array, head: BoolArray, tail: BoolArray, few: int) -> dict[str, str]:
+    """What the slices hold whose cuts come from the log."""
+    total = max(int(popularity.sum()), 1)
+
+    def of(items: BoolArray) -> str:
+        return (
+            f"{int(items.sum()):,} items, {popularity[items].sum() / total:.1%} of the interactions before the window"
+        )
+
+    lukewarm = "1 interaction" if few == 1 else f"1 to {few} interactions"
+    return {
+        "users=cold": "no interaction before the window",
+        "users=lukewarm": f"{lukewarm} before the window",
+        "users=warm": f"more than {few} interactions before the window",
+        "items=head": of(head),
+        "items=middle": of(~(head | tail)),
+        "items=tail": of(tail),
+    }
 
 
 def _extended(known: IdMap, seen: pd.Series) -> IdMap:

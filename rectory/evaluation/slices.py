@@ -1,4 +1,4 @@
-"""Groups of test users that are reported apart: cold and warm, by activity, by each declared attribute."""
+"""Groups of test users that are reported apart: cold, lukewarm and warm, by activity, by each declared attribute."""
 
 from __future__ import annotations
 
@@ -8,30 +8,53 @@ import pandas as pd
 from rectory.arrays import Array, BoolArray
 from rectory.data.card import Entities
 
+SLICE = "slice:"
+"""Prefix of the bool columns of the per-user frame."""
+ATTRIBUTE = "user."
+"""Prefix of slices by a declared user attribute: user.<attribute>=<value>."""
+MOST_LUKEWARM = 5
+"""Interactions of a lukewarm user, at most; fewer where most users have few."""
 MAX_VALUES = 12
 """Most frequent values of an attribute that get a slice; more would be a page that nobody reads."""
 
 
+def lukewarm_limit(interactions: Array) -> int:
+    """Most interactions that still are few in this log: half of the median user's, between 1 and MOST_LUKEWARM.
+
+    So where the median user has two, lukewarm means one: a fixed limit would call nearly everyone lukewarm.
+
+    Args:
+        interactions: (n_users,) before the test window, of every user of the log; those without any are left out.
+    """
+    some = interactions[interactions > 0]
+    return int(np.clip(np.median(some) // 2, 1, MOST_LUKEWARM)) if len(some) else 1
+
+
 def user_slices(
-    users: Array, interactions: Array, table: pd.DataFrame | None, declared: Entities | None
+    users: Array,
+    interactions: Array,
+    table: pd.DataFrame | None,
+    declared: Entities | None,
+    few: int = MOST_LUKEWARM,
 ) -> dict[str, BoolArray]:
     """Name -> (n,) bool, in a fixed order.
 
-    users=cold|warm: without or with an interaction before the test window. activity=low|middle|high: thirds of the warm
-    users by their number of interactions; users at a cut go below it. user.<attribute>=<value>: categorical and multi
-    attributes by value, numeric ones by quartile (q1 lowest) of the test users. Text attributes have no slices.
+    users=cold|lukewarm|warm: with none, 1 to `few`, more interactions before the test window. activity=low|middle|high:
+    thirds of the users with any, by their number; users at a cut go below it. user.<attribute>=<value>: categorical and
+    multi attributes by value, numeric ones by quartile (q1 lowest) of the test users. Text attributes have no slices.
 
     Args:
         users: (n,) ids of the test users.
         interactions: (n,) their interactions before the test window.
         table: canonical user table; None: there is none.
         declared: the card's `users:`.
+        few: of `lukewarm_limit`.
     """
-    warm = interactions > 0
-    slices = {"users=cold": ~warm, "users=warm": warm}
-    if warm.any():
-        low, high = np.quantile(interactions[warm], [1 / 3, 2 / 3])
-        slices["activity=low"] = warm & (interactions <= low)
+    known = interactions > 0
+    slices = {"users=cold": ~known, "users=lukewarm": known & (interactions <= few), "users=warm": interactions > few}
+    if known.any():
+        low, high = np.quantile(interactions[known], [1 / 3, 2 / 3])
+        slices["activity=low"] = known & (interactions <= low)
         slices["activity=middle"] = (interactions > low) & (interactions <= high)
         slices["activity=high"] = interactions > high
     if table is None or declared is None:
@@ -46,7 +69,7 @@ def user_slices(
             parts = _by_value(of_users[name].reset_index(drop=True))
         else:
             parts = {}
-        slices |= {f"user.{name}={value}": mask for value, mask in parts.items()}
+        slices |= {f"{ATTRIBUTE}{name}={value}": mask for value, mask in parts.items()}
     return slices
 
 

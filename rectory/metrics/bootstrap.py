@@ -20,7 +20,8 @@ from rectory.arrays import Array, Float64Array
 MAX_BOOTSTRAP_USERS = 20_000
 _DECIMALS = 10
 _DRAWS_AT_ONCE = 2_000_000
-_QUANTILES = (0.025, 0.975)
+QUANTILES = (0.025, 0.975)
+"""Ends of a 95% interval."""
 _Z = 1.959963984540054
 
 
@@ -78,8 +79,8 @@ def mean_intervals(values: Array, samples: int, seed: int) -> list[Interval]:
         spread = _Z * table.std(axis=0, ddof=1) / np.sqrt(n)
         low, high = centre - spread, centre + spread
     else:
-        low, high = np.quantile(_resampled_means(table, samples, seed), _QUANTILES, axis=0)
-    return [_interval(*column, n) for column in zip(centre, low, high, strict=True)]
+        low, high = np.quantile(_resampled_means(table, samples, seed), QUANTILES, axis=0)
+    return [rounded_interval(*column, n) for column in zip(centre, low, high, strict=True)]
 
 
 def paired_gain(challenger: Array, champion: Array, samples: int, seed: int) -> Gain:
@@ -103,12 +104,12 @@ def paired_gain(challenger: Array, champion: Array, samples: int, seed: int) -> 
     ratio = absolute / base if base > 0 else None
     if n > MAX_BOOTSTRAP_USERS:
         spread = _Z * difference.std(ddof=1) / np.sqrt(n)
-        gain = _interval(absolute, absolute - spread, absolute + spread, n)
+        gain = rounded_interval(absolute, absolute - spread, absolute + spread, n)
         if ratio is None:
             return Gain(gain, None)
         # Delta method: the ratio's error is that of the mean of (challenger - (1 + ratio) champion) / base.
         spread = _Z * (difference - ratio * pair[:, 1]).std(ddof=1) / base / np.sqrt(n)
-        return Gain(gain, _interval(ratio, ratio - spread, ratio + spread, n))
+        return Gain(gain, rounded_interval(ratio, ratio - spread, ratio + spread, n))
     means = _resampled_means(np.column_stack([difference, pair[:, 1]]), samples, seed)
     gain = _bootstrapped(absolute, means[:, 0], n)
     if ratio is None or not (means[:, 1] > 0).all():
@@ -147,11 +148,12 @@ def _checked(values: Array) -> Float64Array:
 
 
 def _bootstrapped(value: float, resampled: Float64Array, users: int) -> Interval:
-    low, high = np.quantile(resampled, _QUANTILES)
-    return _interval(value, low, high, users)
+    low, high = np.quantile(resampled, QUANTILES)
+    return rounded_interval(value, low, high, users)
 
 
-def _interval(value: float, low: float, high: float, users: int) -> Interval:
+def rounded_interval(value: float, low: float, high: float, users: int) -> Interval:
+    """Ten decimals, below which the order of a machine's sums shows."""
     # + 0.0 turns -0.0 into 0.0, which would print as -0.0%.
     value, low, high = (round(float(number), _DECIMALS) + 0.0 for number in (value, low, high))
     return Interval(value, low, high, users)

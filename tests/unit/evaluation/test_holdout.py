@@ -14,7 +14,8 @@ from rectory.errors import DataError, UsageError
 from rectory.evaluation import holdout as holdout_module
 from rectory.evaluation.compare import compare
 from rectory.evaluation.holdout import Holdout, evaluate, milliseconds_per_user
-from rectory.evaluation.relevance import Window, build_window, head_items
+from rectory.evaluation.relevance import Window, build_window, head_items, tail_items
+from rectory.evaluation.slices import lukewarm_limit, user_slices
 from rectory.params.sections import EvaluateParams
 from tests.unit.evaluation.small_world import make_bundle, make_card, make_test, make_train
 
@@ -92,14 +93,64 @@ def test_metrics_by_hand() -> None:
 
 def test_item_slices_count_only_their_own_relevant_items() -> None:
     found = evaluate(candidate(), window(targets=["buy"]), PARAMS)
-    # Head: anna a, dora a, eve b. Tail: anna d, bob c, dora new.
+    # Head: anna a, dora a, eve b. Middle: bob c. Tail, nobody had them before: anna d, dora new.
     assert found.slices["items=head"]["recall@3"].users == 3
     assert value(found, "recall@3", "items=head") == 1
-    assert value(found, "recall@3", "items=tail") == pytest.approx(1 / 3)
+    assert found.slices["items=middle"]["recall@3"].users == 1
+    assert value(found, "recall@3", "items=middle") == 1
+    assert found.slices["items=tail"]["recall@3"].users == 2
+    assert value(found, "recall@3", "items=tail") == 0
     # Repeat: anna a only. New: anna d, bob c, dora a and new, eve b.
     assert found.slices["interactions=repeat"]["ndcg@2"].users == 1
     assert value(found, "ndcg@2", "interactions=repeat") == 1
     assert value(found, "recall@3", "interactions=new") == pytest.approx((0 + 1 + 0.5 + 1) / 4)
+
+
+def test_every_relevant_item_belongs_to_exactly_one_of_head_middle_and_tail() -> None:
+    asked = window()
+    parts = [asked.parts[f"items={name}"] for name in ("head", "middle", "tail")]
+    assert sum(part.nnz for part in parts) == asked.relevant.nnz
+    assert sum(parts).nnz == asked.relevant.nnz
+
+
+def test_the_tail_has_the_last_twentieth_of_the_interactions_and_no_head_item() -> None:
+    popularity = np.array([60, 20, 10, 5, 3, 2, 0])
+    assert tail_items(popularity, 0.2).tolist() == [False] * 4 + [True] * 3  # 3 + 2 of 100; with the 5 it were 10%
+    assert tail_items(popularity, 0.9).tolist() == [False] * 6 + [True]  # the others are head
+    assert tail_items(np.zeros(3, dtype=int), 0.5).all()
+
+
+@pytest.mark.parametrize(
+    ("interactions", "few"), [([0, 2, 2, 2, 9], 1), ([6, 6, 7], 3), ([100, 200, 300], 5), ([1, 1, 1], 1), ([0, 0], 1)]
+)
+def test_what_few_interactions_are_comes_from_the_log(interactions: list[int], few: int) -> None:
+    assert lukewarm_limit(np.array(interactions)) == few
+
+
+def test_lukewarm_users_have_few_interactions() -> None:
+    users = np.array(list("abcd"), dtype=object)
+    slices = user_slices(users, np.array([0, 1, 3, 4]), None, None, few=3)
+    assert slices["users=cold"].tolist() == [True, False, False, False]
+    assert slices["users=lukewarm"].tolist() == [False, True, True, False]
+    assert slices["users=warm"].tolist() == [False, False, False, True]
+
+
+def test_slices_say_what_they_hold_in_this_log() -> None:
+    meanings = evaluate(candidate(), window(targets=["buy"]), PARAMS).meanings
+    assert meanings["users=warm"] == "more than 1 interactions before the window"
+    assert meanings["items=head"] == "2 items, 85.7% of the interactions before the window"
+    assert "users=lukewarm" not in meanings, "a slice that is not reported needs no words"
+
+
+def test_slices_of_users_tell_what_their_lists_are_like_and_slices_of_items_do_not() -> None:
+    found = evaluate(
+        make_bundle({None: ["a", "b"], "bob": ["d", "c"]}, ["anna", "bob"], list("abcd")), window(), PARAMS
+    )
+    assert value(found, "popularity_share@2", "users=cold") == 1
+    assert value(found, "popularity_share@2", "users=warm") == 0.5
+    assert value(found, "novelty@2", "users=warm") > value(found, "novelty@2", "users=cold")
+    assert "novelty@2" not in found.slices["items=head"]
+    assert not any("coverage" in metric or "gini" in metric for part in found.slices.values() for metric in part)
 
 
 def test_without_repeats_there_is_no_slice_by_repeat() -> None:
@@ -108,8 +159,10 @@ def test_without_repeats_there_is_no_slice_by_repeat() -> None:
 
 
 def test_user_slices_by_history() -> None:
-    masks = window(targets=["buy"]).masks  # anna 4 interactions, bob 2, dora and eve none
+    # anna has 4 interactions, bob 2, dora and eve none; half of the median user's 2 is 1, which none of them has.
+    masks = window(targets=["buy"]).masks
     assert masks["users=cold"].tolist() == [False, False, True, True]
+    assert masks["users=lukewarm"].tolist() == [False] * 4
     assert masks["users=warm"].tolist() == [True, True, False, False]
     assert masks["activity=low"].tolist() == [False, True, False, False]
     assert masks["activity=high"].tolist() == [True, False, False, False]
@@ -213,8 +266,8 @@ def test_gains_are_paired_overall_and_for_each_slice() -> None:
     assert found.overall.absolute.value == pytest.approx((0.5 + 1) / 4)
     assert found.slices["users=warm"].absolute.value == pytest.approx(0.75)
     assert found.slices["users=cold"].absolute.value == 0
-    assert found.slices["items=tail"].absolute.value == pytest.approx(2 / 3)
-    assert found.slices["items=tail"].absolute.users == 3
+    assert found.slices["items=tail"].absolute.value == pytest.approx(1 / 2)
+    assert found.slices["items=tail"].absolute.users == 2
     assert found.slices["items=tail"].relative is None  # the champion finds no tail item
     assert set(found.slices) == set(champion.slices)
     json.dumps(found.to_dict(), allow_nan=False)
