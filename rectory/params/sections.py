@@ -107,6 +107,19 @@ class EvaluateParams(Section):
     """Most popular share of the items that are called head; the rest is tail."""
 
 
+class BehaveParams(Section):
+    """Step behave: what-if questions to each candidate's recipe, refitted on a small sample of the log."""
+
+    modules: tuple[str, ...] = ()
+    """Files in the project's folder with behavioural tests of your own, e.g. my_tests.py (docs/behaviour.md)."""
+    users: Annotated[int, Field(ge=50)] = 1500
+    """Users of the sample at most: those seen last."""
+    interactions: Annotated[int, Field(ge=500)] = 40_000
+    """Interactions of the sample at most: the latest 100 of each of its users."""
+    items: Annotated[int, Field(ge=50)] = 2000
+    """Items of the sample at most: those that its users take most."""
+
+
 class GateParams(Section):
     """Step promote: what a challenger must show."""
 
@@ -114,6 +127,9 @@ class GateParams(Section):
     """Metric that is compared, at the first evaluate.k."""
     min_gain: float = 0.0
     """Relative gain over the champion that the interval's lower bound must reach; at 0 it must lie above."""
+    max_refresh_loss: Share | None = 0.01
+    """The champion's own recipe on newer data needs no gain: its interval may not lie wholly below minus this share.
+    null asks it for the same gain as anybody else."""
     min_users: Annotated[int, Field(ge=2)] = 20
     """Test users that a gain over the champion or a baseline must rest on."""
     beat_baselines: bool = True
@@ -128,6 +144,10 @@ class GateParams(Section):
     """Batch scoring time for each user; null switches the rule off."""
     max_model_mb: Annotated[float, Field(gt=0)] | None = 4096.0
     """Size of the model's files; null switches the rule off."""
+    behaviour: Literal["fail", "warn", "off"] = "fail"
+    """A behavioural test that a challenger fails refuses it, is told, or is not looked at. Baselines are never refused."""
+    behaviour_waive: tuple[str, ...] = ()
+    """Behavioural tests that are told and refuse nobody."""
 
 
 class ScoreParams(Section):
@@ -172,6 +192,7 @@ class Params(Section):
     features: FeaturesParams = FeaturesParams()
     train: TrainParams
     evaluate: EvaluateParams = EvaluateParams()
+    behave: BehaveParams = BehaveParams()
     gate: GateParams = GateParams()
     score: ScoreParams = ScoreParams()
     drift: DriftParams = DriftParams()

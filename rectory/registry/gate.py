@@ -21,7 +21,7 @@ class Contender:
     """What is known of a challenger from today's test window.
 
     value: mean of the gate's metric. coverage: share of the catalogue in any list. popularity_share: share of places
-    that hold a head item. lineage_key: None when unknown.
+    that hold a head item. lineage_key, recipe: None when unknown; equal recipes are one candidate with equal params.
     """
 
     name: str
@@ -33,6 +33,7 @@ class Contender:
     model_mb: float
     baseline: bool = False
     lineage_key: str | None = None
+    recipe: str | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Champion:
     slices: Mapping[str, Gain] = field(default_factory=dict)
     version: str | None = None
     lineage_key: str | None = None
+    recipe: str | None = None
 
 
 @dataclass(frozen=True)
@@ -113,12 +115,17 @@ class Case:
     baselines: tuple[Baseline, ...]
 
 
-def choose_challengers(fit_reports: Mapping[str, FitReport], baselines: Collection[str]) -> list[str]:
-    """Who tries for the seat, in order: the best candidate that is no baseline, then the best baseline.
+def choose_challengers(
+    fit_reports: Mapping[str, FitReport], baselines: Collection[str], champion: str | None = None
+) -> list[str]:
+    """Who tries for the seat, in order: the best candidate that is no baseline, the champion's own recipe on today's
+    data, the best baseline.
 
     By validation score and never by the test window, which would flatter whoever was lucky there. Equal scores go by
     name. Candidates without a finite score stand behind those with one.
 
+    Args:
+        champion: candidate of the seated champion's recipe; None: the seat is empty or nobody was fitted by it today.
     Raises:
         ValueError: scores of different metrics.
     """
@@ -132,7 +139,8 @@ def choose_challengers(fit_reports: Mapping[str, FitReport], baselines: Collecti
 
     ranked = sorted(fit_reports, key=by_score)
     others = [name for name in ranked if name not in baselines]
-    return others[:1] + [name for name in ranked if name in baselines][:1]
+    own = [champion] if champion in fit_reports else []
+    return list(dict.fromkeys([*others[:1], *own, *[name for name in ranked if name in baselines][:1]]))
 
 
 def settle(cases: Sequence[Case], rules: GateParams, note: str | None = None) -> Decision:
@@ -234,7 +242,25 @@ def _against_champion(
     if champion is None:
         text = f"{challenger.name} needs no gain over a champion: " + (note or "there is none yet")
         return [Reason("no_champion", True, text)]
-    return [_enough_gain(champion, rules), *_slices(champion, rules), *_guardrails(challenger, champion, rules)]
+    refresh = challenger.recipe is not None and challenger.recipe == champion.recipe
+    compared = _refresh if refresh and rules.max_refresh_loss is not None else _enough_gain
+    return [compared(champion, rules), *_slices(champion, rules), *_guardrails(challenger, champion, rules)]
+
+
+def _refresh(champion: Champion, rules: GateParams) -> Reason:
+    """The champion's own recipe on newer data need not prove that newer data is better, only not be shown worse."""
+    gain, allowed = champion.gain, -(rules.max_refresh_loss or 0.0)
+    shown = f"{rules.metric} {_gain_text(gain)} against champion {_seated(champion)}, the same recipe on older data"
+    if not _sound(gain):
+        return Reason("refresh", False, f"{shown}: not a comparison, the numbers are not finite")
+    deciding = _deciding(gain)
+    if deciding.users < rules.min_users:
+        return Reason("refresh", False, f"{shown}: only {deciding.users} test users, {rules.min_users} are asked")
+    if gain.relative is None:
+        allowed = 0.0
+    passed = deciding.high >= allowed
+    text = "does not lie wholly below" if passed else "lies wholly below"
+    return Reason("refresh", passed, f"{shown}: the interval {text} the allowed {allowed:+.1%}")
 
 
 def _enough_gain(champion: Champion, rules: GateParams) -> Reason:

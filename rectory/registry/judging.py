@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
+from typing import Generic, Protocol, TypeVar
 
 import pandas as pd
 
@@ -21,10 +22,30 @@ from rectory.models.bundle import Bundle
 from rectory.models.protocol import FitReport
 from rectory.params import Params
 from rectory.registry.gate import Baseline, Case, Champion, Contender, Decision, Reason, choose_challengers, settle
-from rectory.registry.versions import Version
+from rectory.registry.lineage import recipe
 from rectory.workspace import Workspace
 
 _MIB = 2**20
+
+
+class Seated(Protocol):
+    """A champion: a registered version, or a model that a backtest keeps in a folder."""
+
+    @property
+    def candidate(self) -> str: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def lineage_key(self) -> str: ...
+    @property
+    def recipe(self) -> str | None: ...
+    @property
+    def trained_until(self) -> str:
+        """ISO moment from which on it has seen nothing."""
+        ...
+
+
+S = TypeVar("S", bound=Seated)
 
 
 @dataclass(frozen=True)
@@ -38,13 +59,13 @@ class Measured:
     popularity_share: float
 
 
-class Judging:
+class Judging(Generic[S]):
     """One run's candidates against each other and against the seated champion.
 
     Args:
         lineage_keys: candidate -> lineage key of this run.
         champion: of this run's data set; None: the seat is empty.
-        bundle_of: loads a registered version.
+        bundle_of: loads a champion's bundle.
         note: why there is no champion to compare with, if it is not the first run.
     """
 
@@ -55,8 +76,8 @@ class Judging:
         card: Card,
         *,
         lineage_keys: dict[str, str],
-        champion: Version | None,
-        bundle_of: Callable[[Version], Bundle],
+        champion: S | None,
+        bundle_of: Callable[[S], Bundle],
         note: str | None = None,
     ) -> None:
         self._params = params
@@ -70,26 +91,34 @@ class Judging:
 
     def decide(self) -> Decision:
         """Measure what is not measured yet and ask the gate."""
-        reports = {
-            name: FitReport(**read_json(self._workspace.fit_report(name))) for name in self._params.train.candidates
-        }
-        names = choose_challengers(reports, self._baselines)
-        champion, why_not = self._champion, None
-        if champion is not None:
-            try:
-                cases = [self._case(name, champion) for name in names]
-            except NotComparable as error:
-                why_not, champion = str(error), None
-        if champion is None:
-            cases = [self._case(name, None) for name in names]
-        if why_not is None:
-            return settle(cases, self._params.gate, self._note)
+        try:
+            return settle(self.cases(), self._params.gate, self._note)
+        except NotComparable as error:
+            why_not = str(error)
         # Who cannot be compared with the champion must not take its seat.
-        first = settle(cases[:1], self._params.gate, why_not)
+        first = settle([self._case(self.challengers[0], None)], self._params.gate, why_not)
         reasons = [one for one in first.reasons if one.rule not in ("no_champion", "empty_seat")]
         return replace(first, promote=False, reasons=(*reasons, Reason("comparable", False, why_not)))
 
-    def _case(self, name: str, champion: Version | None) -> Case:
+    def cases(self) -> list[Case]:
+        """Each challenger with what it is held against.
+
+        Raises:
+            NotComparable: the champion knows the whole test window.
+        """
+        return [self._case(name, self._champion) for name in self.challengers]
+
+    @cached_property
+    def challengers(self) -> list[str]:
+        """Who tries for the seat, in order."""
+        params, seated = self._params, self._champion
+        reports = {name: FitReport(**read_json(self._workspace.fit_report(name))) for name in params.train.candidates}
+        own = None
+        if seated is not None and params.gate.max_refresh_loss is not None:
+            own = next((name for name in reports if recipe(params, name) == seated.recipe), None)
+        return choose_challengers(reports, self._baselines, own)
+
+    def _case(self, name: str, champion: S | None) -> Case:
         own = self._of_candidate(name)
         rivals = tuple(
             Baseline(rival, self._gain(own.per_user, self._of_candidate(rival).per_user).overall)
@@ -111,9 +140,10 @@ class Judging:
             model_mb=folder_mb(folder),
             baseline=name in self._baselines,
             lineage_key=self._keys[name],
+            recipe=recipe(self._params, name),
         )
 
-    def _seated(self, challenger: str, champion: Version) -> Champion:
+    def _seated(self, challenger: str, champion: S) -> Champion:
         """The champion on the part of the test window that it has not been trained on, the challenger on the same."""
         window = self._common_window
         if window is None:
@@ -130,6 +160,7 @@ class Judging:
             slices=gains.slices,
             version=champion.version,
             lineage_key=champion.lineage_key,
+            recipe=champion.recipe,
         )
 
     def _gain(self, challenger: pd.DataFrame, other: pd.DataFrame) -> Comparison:
@@ -140,7 +171,7 @@ class Judging:
         values = {metric: one["value"] for metric, one in facts["metrics"].items()}
         return self._pick(read_parquet(self._workspace.per_user(name)), values, facts["users"])
 
-    def _of_champion(self, champion: Version) -> Measured:
+    def _of_champion(self, champion: S) -> Measured:
         same = [name for name, key in self._keys.items() if key == champion.lineage_key]
         return self._of_candidate(same[0]) if same else self._measured_champion
 
@@ -178,7 +209,7 @@ class Judging:
         """
         assert self._champion is not None  # noqa: S101 - for the type checker: callers have one
         split = read_json(self._workspace.split / "split.json")
-        known_until = datetime.fromisoformat(self._champion.tags["trained_until"])
+        known_until = datetime.fromisoformat(self._champion.trained_until)
         if known_until <= datetime.fromisoformat(split["test_start"]):
             return None
         columns = ["user_id", "item_id", "event", "value", "timestamp"]

@@ -121,6 +121,12 @@ def candidate_params(params: Params, card: Card, candidate: str) -> dict[str, An
     }
 
 
+def recipe(params: Params, candidate: str) -> str:
+    """Digest of a candidate's name and params without `baseline`: equal recipes differ in data (and code) only."""
+    told = dump_params(params)["train"]["candidates"][candidate]
+    return sha256_json({"candidate": candidate, **{key: value for key, value in told.items() if key != "baseline"}})
+
+
 def candidate_code(kind: str, graph: CodeGraph | None = None) -> str:
     """Code hash of one kind of candidate: the steps that lead to it and its own module, no other model's."""
     return code_hash((graph or CodeGraph()).modules([*_CANDIDATE_STEPS, module_of(kind)]))

@@ -13,7 +13,7 @@ from rectory.data.card import Card
 from rectory.files import read_json, sha256_json, tree_digests, write_json
 from rectory.params import Params, dump_params
 from rectory.registry.environment import Checkout, machine
-from rectory.registry.lineage import Lineage
+from rectory.registry.lineage import Lineage, recipe
 from rectory.registry.model_card import model_card
 from rectory.workspace import Workspace
 
@@ -80,6 +80,7 @@ class Record:
             "trained_until": str(read_json(self.bundle / "bundle.json")["trained_until"]),
             "snapshot_hash": self.lineage.data,
             "lineage_key": self.lineage.key,
+            "recipe": recipe(self.run.params, self.candidate),
             "code_hash": self.lineage.code,
             "lock_hash": self.lineage.lock,
             "commit": checkout.commit,

@@ -53,6 +53,15 @@ class Version:
     def lineage_key(self) -> str:
         return self.tags["lineage_key"]
 
+    @property
+    def recipe(self) -> str | None:
+        """None: registered before recipes were noted."""
+        return self.tags.get("recipe")
+
+    @property
+    def trained_until(self) -> str:
+        return self.tags["trained_until"]
+
 
 @dataclass(frozen=True)
 class Registered:

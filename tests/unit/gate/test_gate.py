@@ -231,3 +231,58 @@ def test_decision_as_json_has_the_documented_keys_and_no_nan() -> None:
     assert set(tree["gains"]["baselines"]) == {"recent", "popularity"}
     nan = decide(replace(HYBRID, value=float("nan")), None, [], RULES)
     assert json.loads(json.dumps(nan.to_dict(), allow_nan=False))["challenger"]["value"] is None
+
+
+OWN = replace(HYBRID, recipe="r1")
+
+
+def seated_by(recipe: str | None, gained: Gain) -> Champion:
+    return replace(SEATED, gain=gained, recipe=recipe, slices={})
+
+
+def test_the_champions_own_recipe_on_newer_data_needs_no_gain() -> None:
+    decision = decide(OWN, seated_by("r1", UNSURE), [], RULES)
+    assert decision.promote
+    assert text(decision, "refresh") == (
+        "ndcg@10 +1.0% [-0.4%, +2.3%] against champion old version 3, the same recipe on older data: the interval does "
+        "not lie wholly below the allowed -1.0%"
+    )
+
+
+@pytest.mark.parametrize(("high", "promoted"), [(-0.011, False), (-0.01, True), (0.0, True)])
+def test_a_refreshed_recipe_is_refused_when_it_is_shown_to_be_worse(high: float, promoted: bool) -> None:
+    decision = decide(OWN, seated_by("r1", gain(-0.05, -0.08, high)), [], RULES)
+    assert decision.promote is promoted
+    assert failed(decision) == ([] if promoted else ["refresh"])
+
+
+@pytest.mark.parametrize("recipe", ["r2", None])
+def test_another_recipe_must_show_a_gain(recipe: str | None) -> None:
+    assert failed(decide(OWN, seated_by(recipe, UNSURE), [], RULES)) == ["gain"]
+    assert failed(decide(HYBRID, seated_by(recipe, UNSURE), [], RULES)) == ["gain"]
+
+
+def test_a_refresh_still_must_beat_baselines_keep_slices_and_rest_on_users() -> None:
+    assert failed(decide(OWN, seated_by("r1", BETTER), [Baseline("recent", UNSURE)], RULES)) == ["baseline:recent"]
+    lost = replace(seated_by("r1", UNSURE), slices={"users=cold": gain(-0.2, -0.3, -0.11)})
+    assert failed(decide(OWN, lost, [], RULES)) == ["slice:users=cold"]
+    assert failed(decide(OWN, seated_by("r1", gain(0.5, 0.5, 0.5, users=19)), [], RULES)) == ["refresh"]
+
+
+def test_without_the_rule_a_refresh_is_a_challenger_like_any_other() -> None:
+    assert failed(decide(OWN, seated_by("r1", UNSURE), [], GateParams(max_refresh_loss=None))) == ["gain"]
+
+
+def test_refresh_over_a_champion_at_zero_may_not_be_wholly_below_it() -> None:
+    for high, promoted in ((0.001, True), (-0.001, False)):
+        level = seated_by("r1", Gain(Interval(-0.002, -0.004, high, 500), None))
+        assert decide(OWN, level, [], RULES).promote is promoted
+
+
+def test_the_champions_recipe_tries_between_the_best_candidate_and_the_best_baseline() -> None:
+    scores = {"hybrid": 0.3, "frequency": 0.2, "recent": 0.25}
+    reports = {name: FitReport("ndcg@10", score, {}) for name, score in scores.items()}
+    assert choose_challengers(reports, ["recent"], "frequency") == ["hybrid", "frequency", "recent"]
+    assert choose_challengers(reports, ["recent"], "hybrid") == ["hybrid", "recent"]
+    assert choose_challengers(reports, ["recent"], "recent") == ["hybrid", "recent"]
+    assert choose_challengers(reports, ["recent"], None) == ["hybrid", "recent"]
