@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csr_array
 
-from rectory.arrays import Array, Float32Array, Float64Array
+from rectory.arrays import Array, Float64Array
 from rectory.features.training_set import SECONDS_PER_DAY, TrainingSet
 
 

@@ -105,23 +105,24 @@ class ItemToItem(Fitted):
 
 
 def strongest_per_row(matrix: csr_array, k: int) -> csr_array:
-    """The k largest entries of each row, of equal ones those that stand first; columns in order."""
-    matrix.sort_indices()
+    """The k largest entries of each row, of equal ones those that are stored first; columns in order."""
     lengths = np.diff(matrix.indptr)
     kept = np.repeat(lengths <= k, lengths)
     for rows, longest in _of_like_length(lengths, np.flatnonzero(lengths > k)):
         place = np.arange(longest)
-        inside = place < lengths[rows][:, None]
         at = np.minimum(matrix.indptr[rows][:, None] + place, len(matrix.data) - 1)
-        values = np.where(inside, matrix.data[at], -np.inf)
+        values = np.where(place < lengths[rows][:, None], matrix.data[at], -np.inf)
         least = np.partition(values, longest - k, axis=1)[:, longest - k, None]
-        above = values > least
-        equal = (values == least) & inside
-        room = k - above.sum(axis=1, keepdims=True)
-        kept[at[above | (equal & (np.cumsum(equal, axis=1) <= room))]] = True
+        strong = values >= least
+        for one in np.flatnonzero(strong.sum(axis=1) > k):
+            equal = values[one] == least[one]
+            strong[one] ^= equal & (np.cumsum(equal) > k - np.sum(values[one] > least[one]))
+        kept[at[strong]] = True
     row, column = pairs_of(matrix)
     indptr = np.concatenate([[0], np.cumsum(np.bincount(row[kept], minlength=matrix.shape[0]))])
-    return csr_array((matrix.data[kept], column[kept], indptr), shape=matrix.shape)
+    strongest = csr_array((matrix.data[kept], column[kept], indptr), shape=matrix.shape)
+    strongest.sort_indices()
+    return strongest
 
 
 def _of_like_length(lengths: Array, rows: Array) -> Iterator[tuple[Array, int]]:

@@ -29,6 +29,8 @@ _FADED = 0.01
 """Weight of a step from basket to basket, against the heaviest, below which it is not counted."""
 _PRODUCTS_AT_ONCE = 8_000_000
 """Multiplications in a block of rows of the counts: bounds memory at some 200 MB."""
+_POOL = 3
+"""Times as many neighbours as are kept in the end stay until popular ones are damped."""
 _SHRINK = 1.0
 """Transitions that are added to those out of an item before they become shares: a rare item says little."""
 _NOTHING = 1e-6
@@ -54,7 +56,9 @@ class Transitions(ItemToItem):
         """Choose how time counts before the validation window, then count over all of `train`."""
         validation = Validation(train, self._validation_users, self._seed)
         work = _Work(self._params, train.before_validation())
-        found = search_by_turns(self._params.grid(), lambda tried: validation.score(self._become(work, tried)))
+        found = search_by_turns(
+            self._params.grid(train.repeats), lambda tried: validation.score(self._become(work, tried))
+        )
         self._report = FitReport(METRIC, found.score, found.chosen, found.curve)
         return self.refit(train, found.chosen)
 
@@ -64,7 +68,12 @@ class Transitions(ItemToItem):
     def _become(self, work: _Work, chosen: dict[str, Any]) -> Self:
         return self._take(
             work.baskets.history(chosen["step_decay"], self._params.recent, work.train.n_users),
-            work.weights(*(chosen[key] for key in ("half_life_days", "gap_half_life_hours", "popularity_power"))),
+            work.weights(
+                chosen["half_life_days"],
+                chosen["gap_half_life_hours"],
+                chosen["popularity_power"],
+                chosen["self_weight"],
+            ),
             recent_popularity(work.train, chosen["popularity_window_days"]),
             chosen["popularity_weight"],
         )
@@ -86,30 +95,43 @@ class _Work:
         self.train = train
         self.baskets = baskets_of(train, params.basket_seconds, params.largest_basket)
         self._params = params
-        self._made: dict[tuple[float | None, float | None, float], csr_array] = {}
+        self._half_lives: tuple[float | None, float | None] | None = None
 
     def weights(
-        self, half_life_days: float | None, gap_half_life_hours: float | None, popularity_power: float
+        self,
+        half_life_days: float | None,
+        gap_half_life_hours: float | None,
+        popularity_power: float,
+        self_weight: float,
     ) -> csr_array:
-        """(n_items, n_items) float32 shares of what follows each item, the strongest in each row."""
-        key = (half_life_days, gap_half_life_hours, popularity_power)
-        if key not in self._made:
-            self._made[key] = self._weights(*key)
-        return self._made[key]
+        """(n_items, n_items) float32: the strongest in each row.
 
-    def _weights(
-        self, half_life_days: float | None, gap_half_life_hours: float | None, popularity_power: float
-    ) -> csr_array:
+        Scaled so that rows have a largest weight of 1 on average: sums of them compare with popularity in [0, 1].
+        """
+        if self._half_lives != (half_life_days, gap_half_life_hours):
+            self._shares, self._damping = self._count(half_life_days, gap_half_life_hours)
+            self._half_lives = (half_life_days, gap_half_life_hours)
+        data = self._shares.data * np.power(self._damping, popularity_power)[self._shares.indices]
+        row, column = pairs_of(self._shares)
+        data[row == column] *= self_weight
+        parts = (data.astype(np.float32), column, self._shares.indptr)
+        weights = strongest_per_row(csr_array(parts, shape=self._shares.shape), self._params.neighbours)
+        largest = weights.max(axis=1).toarray()
+        weights.data /= largest[largest > 0].mean() if (largest > 0).any() else np.float32(1.0)
+        return weights
+
+    def _count(self, half_life_days: float | None, gap_half_life_hours: float | None) -> tuple[csr_array, Float64Array]:
+        """Shares of what follows each item, and (n_items,) mean over own number of times an item follows any other."""
         steps = basket_steps(self.baskets, self._params.lags, half_life_days, gap_half_life_hours)
         following = csr_array(steps @ self.baskets.weights)
-        return _shares(
-            self.baskets.items,
-            following,
-            np.asarray(self.baskets.weights.T @ steps.diagonal(), dtype=np.float64),
-            popularity_power=popularity_power,
-            neighbours=self._params.neighbours,
-            itself=self.train.repeats,
-        )
+        # What each item has in `following` from its own place in a basket.
+        inside = np.asarray(self.baskets.weights.T @ steps.diagonal(), dtype=np.float64)
+        inflow = np.asarray(following.T @ np.diff(self.baskets.items.indptr).astype(np.float64)) - inside
+        usual = float(inflow[inflow > 0].mean()) if (inflow > 0).any() else 1.0
+        # More than are kept in the end: by which power popular ones are damped may put others first.
+        most = _POOL * self._params.neighbours
+        shares = _shares(self.baskets.items, following, inside if self.train.repeats else None, most)
+        return shares, usual / (np.maximum(inflow, 0.0) + usual)
 
 
 def basket_steps(
@@ -134,47 +156,30 @@ def basket_steps(
     return csr_array((weight[kept].astype(np.float32), (row, column)), shape=(n, n))
 
 
-def _shares(
-    items: csr_array,
-    following: csr_array,
-    inside: Float64Array,
-    *,
-    popularity_power: float,
-    neighbours: int,
-    itself: bool,
-) -> csr_array:
-    """(n_items, n_items) float32: items.T @ following, each row as shares, less for what follows everything.
-
-    Made a block of rows at a time, of which the `neighbours` largest stay. Scaled so that rows have a largest share of
-    1 on average: sums of them compare with popularity in [0, 1].
+def _shares(items: csr_array, following: csr_array, inside: Float64Array | None, most: int) -> csr_array:
+    """(n_items, n_items) float32: items.T @ following with each row as shares, of which the `most` largest stay.
 
     Args:
         items, following: (n_baskets, n_items).
-        inside: (n_items,) what each item has in `following` from its own place in a basket.
-        itself: an item may follow itself.
+        inside: (n_items,) to be taken from the diagonal; None: no item follows itself.
+        most: entries kept of each row. Rows are made a block at a time and cut at once, which bounds memory.
     """
     n_items = items.shape[1]
     leading = csr_array(items.T)
-    inflow = np.asarray(following.T @ np.diff(items.indptr).astype(np.float64)) - inside
-    usual = float(inflow[inflow > 0].mean()) if (inflow > 0).any() else 1.0
-    damping = np.power((np.maximum(inflow, 0.0) + usual) / usual, -popularity_power)
     products = np.bincount(items.indices, np.repeat(np.diff(following.indptr), np.diff(items.indptr)), n_items)
     ends = np.cumsum(products)
     edges = np.searchsorted(ends, np.arange(0.0, ends[-1] if n_items else 0.0, _PRODUCTS_AT_ONCE))
     edges = np.unique(np.concatenate([[0], edges, [n_items]]))
-    blocks = []
+    blocks = [csr_array((0, n_items), dtype=np.float32)]
     for start, stop in pairwise(edges):
         counts = csr_array(leading[start:stop] @ following)
-        row, column = pairs_of(counts)
-        own = row + start == column
-        data = np.where(own, counts.data - inside[column] if itself else 0.0, counts.data)
-        kept = data > _NOTHING
-        row, column, data = row[kept], column[kept], data[kept]
-        out = np.bincount(row, data, stop - start)
-        data = (data / (out[row] + _SHRINK) * damping[column]).astype(np.float32)
-        indptr = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=stop - start))])
-        blocks.append(strongest_per_row(csr_array((data, column, indptr), shape=counts.shape), neighbours))
-    shares = csr_array(vstack(blocks, format="csr")) if blocks else csr_array((n_items, n_items), dtype=np.float32)
-    largest = shares.max(axis=1).toarray()
-    shares.data /= float(largest[largest > 0].mean()) if (largest > 0).any() else 1.0
-    return shares
+        row = np.repeat(np.arange(stop - start, dtype=np.int32), np.diff(counts.indptr))
+        own = np.flatnonzero(row + np.int32(start) == counts.indices)
+        left = 0.0 if inside is None else counts.data[own] - inside[counts.indices[own]]
+        counts.data[own] = np.where(left > _NOTHING, left, 0.0)
+        out = np.bincount(row, counts.data, stop - start) + _SHRINK
+        counts.data *= (1.0 / out).astype(np.float32)[row]
+        counts = strongest_per_row(counts, most)
+        counts.eliminate_zeros()
+        blocks.append(counts)
+    return csr_array(vstack(blocks, format="csr"))

@@ -43,11 +43,11 @@ class FilledUp(Candidate):
 
     popularity_windows_days: tuple[Annotated[float, Field(gt=0)] | None, ...] = (28.0, 3.0, 7.0, 14.0, 56.0)
     """Windows to try for the popular items that fill lists up and answer unknown users; null is all time."""
-    popularity_weights: tuple[Annotated[float, Field(gt=0, le=100)], ...] = (0.01, 0.1, 0.3, 1.0)
+    popularity_weights: tuple[Annotated[float, Field(gt=0, le=100)], ...] = (0.01, 0.1, 0.3, 1.0, 3.0)
     """Weights of popularity in a score to try; the smallest only fills up and breaks ties."""
 
-    def grid(self) -> dict[str, tuple[Any, ...]]:
-        """What validation chooses from: name of the chosen value -> values to try, in the order of trying."""
+    def fill_grid(self) -> dict[str, tuple[Any, ...]]:
+        """The part of the grid that these keys make."""
         return {"popularity_window_days": self.popularity_windows_days, "popularity_weight": self.popularity_weights}
 
 
@@ -59,28 +59,32 @@ class TransitionsParams(FilledUp):
     """Steps ahead that are counted, the n-th at 1/n. A step is from one moment of a user to the next."""
     neighbours: Annotated[int, Field(ge=1, le=5000)] = 100
     """Items kept that follow each item."""
-    recent: Annotated[int, Field(ge=1, le=10000)] = 100
+    recent: Annotated[int, Field(ge=1, le=10000)] = 200
     """Items of a user's history that are looked at, the last ones."""
     basket_seconds: Annotated[float, Field(ge=0)] = 0.0
     """An event at most this long after the user's last one belongs to the same basket, which has no order."""
     largest_basket: Annotated[int, Field(ge=2, le=10000)] = 50
     """Items that a basket keeps, the most common ones: pairs grow with the square."""
-    half_lives_days: tuple[HalfLife | None, ...] = (None, 30.0, 90.0)
-    """Half-lives to try: a transition this old counts half."""
-    gap_half_lives_hours: tuple[Annotated[float, Field(gt=0)] | None, ...] = (None, 1.0, 168.0)
-    """Half-lives to try: a transition that took this long counts half."""
     popularity_powers: tuple[Annotated[float, Field(ge=0, le=1)], ...] = (0.0, 0.5, 1.0)
     """Powers to try of how often an item follows any other, by which its counts are divided."""
     step_decays: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (0.9, 0.7, 0.97)
     """Weights to try of a step back in the history: an item counts this much less than those of the step after."""
+    self_weights: tuple[Annotated[float, Field(gt=0, le=1000)], ...] = (1.0, 10.0, 100.0)
+    """Weights to try of an item that follows itself, where the card allows repeats."""
+    half_lives_days: tuple[HalfLife | None, ...] = (None, 60.0)
+    """Half-lives to try: a transition this old counts half."""
+    gap_half_lives_hours: tuple[Annotated[float, Field(gt=0)] | None, ...] = (None, 24.0)
+    """Half-lives to try: a transition that took this long counts half."""
 
-    def grid(self) -> dict[str, tuple[Any, ...]]:
+    def grid(self, repeats: bool) -> dict[str, tuple[Any, ...]]:
+        """What validation chooses from: name of the chosen value -> values to try, in the order of trying."""
         return {
             "popularity_power": self.popularity_powers,
             "step_decay": self.step_decays,
+            "self_weight": self.self_weights if repeats else self.self_weights[:1],
             "half_life_days": self.half_lives_days,
             "gap_half_life_hours": self.gap_half_lives_hours,
-            **super().grid(),
+            **self.fill_grid(),
         }
 
 
