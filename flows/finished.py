@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from rectory.files import read_json, replacing, sha256_file, sha256_json, write_json
@@ -23,10 +23,20 @@ class Finished:
     workspace: str
     champion: str
     """Registered version that held the seat when the run ended."""
+    inputs: dict[str, str] = field(default_factory=dict)
+    """Digest of each input, so that a run which is not reused can say what has changed."""
 
 
-def inputs_key(workspace: Workspace, params: Params, fingerprint: str) -> str:
-    """Digest of all that a run's results depend on.
+@dataclass(frozen=True)
+class Looked:
+    """What was found: an earlier run to show again, or why there is work to do."""
+
+    earlier: Finished | None
+    why: str
+
+
+def inputs_of(workspace: Workspace, params: Params, fingerprint: str) -> dict[str, str]:
+    """Digest of each thing that a run's results depend on; params by section.
 
     The lineage key cannot be asked here: it needs the validated snapshot, and not having to validate is the gain.
     """
@@ -34,41 +44,42 @@ def inputs_key(workspace: Workspace, params: Params, fingerprint: str) -> str:
     del dumped["train"]["workers"]
     graph = CodeGraph()
     kinds = {module_of(candidate.kind) for candidate in params.train.candidates.values()}
-    return sha256_json(
-        {
-            "source": fingerprint,
-            "params": dumped,
-            "card": sha256_file(workspace.card(params.dataset)),
-            "code": code_hash(graph.modules([*graph.steps(), *kinds])),
-            "lock": lock_hash(workspace.lock_file),
-        }
-    )
+    sections = {f"params.{name}": sha256_json(values) for name, values in dumped.items()}
+    return {
+        "source": fingerprint,
+        "card": sha256_file(workspace.card(params.dataset)),
+        "code": code_hash(graph.modules([*graph.steps(), *kinds])),
+        "lock": lock_hash(workspace.lock_file),
+        **sections,
+    }
 
 
-def same_inputs(workspace: Workspace, params: Params, fingerprint: str) -> Finished | None:
-    """The earlier run with equal inputs whose results all still exist, and seat its champion again if it lost the seat
-    to another data set; None when there is work to do."""
+def look(workspace: Workspace, params: Params, fingerprint: str) -> Looked:
+    """The earlier run with equal inputs whose results all still exist; its champion is seated again if it lost the seat
+    to another data set."""
     record = _record(workspace, params.dataset)
     if not record.is_file():
-        return None
-    earlier = Finished(**read_json(record))
-    if earlier.inputs_key != inputs_key(workspace, params, fingerprint):
-        return None
+        return Looked(None, f"no run of {params.dataset} has ended well yet")
+    earlier, inputs = Finished(**read_json(record)), inputs_of(workspace, params, fingerprint)
+    if earlier.inputs_key != sha256_json(inputs):
+        changed = sorted(name for name in {*inputs, *earlier.inputs} if inputs.get(name) != earlier.inputs.get(name))
+        return Looked(None, f"changed since run {earlier.run_id}: {', '.join(changed)}")
     if not (workspace.reports / earlier.run_id / "summary.json").is_file():
-        return None
+        return Looked(None, f"the report of run {earlier.run_id} is gone")
     if not _time_changes_nothing(params, Workspace(earlier.workspace, workspace.project)):
-        return None
+        return Looked(None, f"rows that lay in the future at run {earlier.run_id} may be good now")
     if not ModelStore(workspace).seat_champion_of(params.dataset):
-        return None
-    return earlier
+        return Looked(None, f"{params.dataset} has no champion")
+    return Looked(earlier, f"nothing has changed since run {earlier.run_id}")
 
 
 def remember(workspace: Workspace, params: Params, fingerprint: str) -> None:
     """Note that this run ended well; without a champion there is nothing to show again."""
     if (champion := read_json(workspace.decision)["champion"]) is None:
         return
-    key = inputs_key(workspace, params, fingerprint)
-    done = Finished(key, workspace.root.name, str(workspace.root), str(champion["version"]))
+    inputs = inputs_of(workspace, params, fingerprint)
+    key, version = sha256_json(inputs), str(champion["version"])
+    done = Finished(key, workspace.root.name, str(workspace.root), version, inputs)
     write_json(_record(workspace, params.dataset), asdict(done))
 
 

@@ -79,8 +79,10 @@ def run(
     write_json(workspace.run_facts, {"run_id": workspace.root.name, "started_at": started.isoformat(), "reused": False})
 
     fetched = run_step("fetch", params, workspace)
-    if earlier := finished.same_inputs(workspace, params, fetched.fingerprint):
-        return _reuse(earlier, workspace, params, started)
+    looked = finished.look(workspace, params, fetched.fingerprint)
+    write_json(workspace.run_facts, {**read_json(workspace.run_facts), "why": looked.why})
+    if looked.earlier:
+        return _reuse(looked.earlier, workspace, params, started)
     for step in ("validate", "snapshot", "split", "features"):
         run_step(step, params, workspace)
     reused = run_step("reuse", params, workspace)
