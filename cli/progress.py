@@ -7,11 +7,20 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, Task, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress_bar import ProgressBar
+from rich.text import Text
 
 from flows.progress import StepEvent
 
 _HEARTBEAT_SECONDS = 15.0
+
+
+class _Bar(BarColumn):
+    """A bar for steps that say how far they are; nothing for the others."""
+
+    def render(self, task: Task) -> ProgressBar | Text:  # type: ignore[override]
+        return super().render(task) if task.fields.get("far") else Text("")
 
 
 class RunProgress:
@@ -24,9 +33,15 @@ class RunProgress:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._live = Progress(
-            SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console, transient=True
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            _Bar(bar_width=24),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
         )
         self._running: dict[str, TaskID | None] = {}
+        self._far: dict[str, str] = {}
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._heart = threading.Thread(target=self._beat, daemon=True, name="progress")
@@ -53,6 +68,10 @@ class RunProgress:
                 if not live:
                     self._console.print(f"  {event.step} ...", highlight=False)
                 return
+            if event.state == "progress":
+                self._get_on(event)
+                return
+            self._far.pop(event.step, None)
             shown = self._running.pop(event.step, None)
             if shown is not None:
                 self._live.remove_task(shown)
@@ -60,9 +79,16 @@ class RunProgress:
         text = f"  [dim]{event.text}[/dim]" if event.text and event.state == "done" else ""
         self._console.print(f"{mark} {event.step:<28} {event.seconds:7.1f} s{text}", highlight=False)
 
+    def _get_on(self, event: StepEvent) -> None:
+        """How far a step is: a bar on a terminal, words in the next heartbeat elsewhere."""
+        self._far[event.step] = event.text
+        shown = self._running.get(event.step)
+        if shown is not None and event.share is not None:
+            self._live.update(shown, description=event.text, total=1.0, completed=event.share, far=True)
+
     def _beat(self) -> None:
         while not self._over.wait(_HEARTBEAT_SECONDS):
             with self._lock:
-                running = ", ".join(self._running)
+                running = "; ".join(self._far.get(step, step) for step in self._running)
             if running:
                 self._console.print(f"  still at work: {running}", highlight=False)

@@ -10,12 +10,16 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class StepEvent:
-    """A step started or ended. `text` says in a few words what came of it."""
+    """A step started, got on or ended. `text` says in a few words what came of it or how far it is.
+
+    share: of the work that is done, in [0, 1]; None: not known.
+    """
 
     step: str
-    state: Literal["started", "done", "failed"]
+    state: Literal["started", "progress", "done", "failed"]
     seconds: float = 0.0
     text: str = ""
+    share: float | None = None
 
 
 Listener = Callable[[StepEvent], None]

@@ -39,7 +39,7 @@ def _worth_retrying(_task: Any, _run: Any, state: Any) -> bool:
     )
 
 
-def _told(label: str, work: Callable[[], Any]) -> Any:
+def told(label: str, work: Callable[[], Any]) -> Any:
     """Announce start and end of `work` and log its result on the run's page."""
     logger = get_run_logger()
     announce(StepEvent(label, "started"))
@@ -81,7 +81,7 @@ def _run_step(step: str, params: Params, workspace: Workspace) -> Any:
         with measured(workspace.timing(step), step):
             return importlib.import_module(f"tasks.{step}").run(params, workspace)
 
-    return _told(step, work)
+    return told(step, work)
 
 
 # Only what touches a network is tried again.
@@ -111,10 +111,10 @@ def run_candidate_step(step: str, candidate: str, workspace: Workspace, slots: t
         with child(command, log=log) as process:
             code = process.wait()
         if code != 0:
-            raise _error_of(code, label, log.read_text(encoding="utf-8").strip())
+            raise error_of(code, label, log.read_text(encoding="utf-8").strip())
 
     with slots:
-        _told(label, work)
+        told(label, work)
 
 
 def write_params(params: Params, workspace: Workspace) -> None:
@@ -133,7 +133,7 @@ def parallel_candidates(params: Params) -> int:
     return params.train.workers or os.cpu_count() or 1
 
 
-def _error_of(code: int, label: str, output: str) -> errors.RectoryError:
+def error_of(code: int, label: str, output: str) -> errors.RectoryError:
     words = output.splitlines()[-1] if output else "it said nothing"
     if code < 0:
         words = f"killed by signal {-code} (out of memory?); its last words: {words}"

@@ -78,6 +78,10 @@ class Workspace:
         """A compact copy of the last scored runs' lists, to compare the next ones with."""
         return self.state / f"scores-{safe_name(dataset, 'data set')}.parquet"
 
+    def study(self, dataset: str, candidate: str) -> Path:
+        """SQLite file of the tuning studies of one candidate; the scores of their users are in a folder beside it."""
+        return self.state / "tuning" / f"{safe_name(dataset, 'data set')}-{safe_name(candidate, 'candidate')}.db"
+
     def lock(self, what: str) -> Path:
         return self.state / "locks" / f"{safe_name(what, 'lock')}.lock"
 
@@ -153,6 +157,17 @@ class Workspace:
 
     def metric_plot(self, candidate: str) -> Path:
         return self.root / "plots" / "metrics" / f"{safe_name(candidate, 'candidate')}.csv"
+
+    # Run: tuning.
+    @property
+    def tuning_plan(self) -> Path:
+        """What `rectory tune` was asked for: what its workers read."""
+        return self.root / "tuning" / "plan.json"
+
+    @property
+    def tuning_result(self) -> Path:
+        """The study's trials, its best and how that compares with the defaults."""
+        return self.root / "tuning" / "result.json"
 
     # Run: decisions and results.
     @property

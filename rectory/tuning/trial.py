@@ -1,0 +1,86 @@
+"""One trial: a whole search on the validation window with some values, watched step by step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+
+from rectory.arrays import Float64Array
+from rectory.errors import RectoryError
+from rectory.features.training_set import TrainingSet
+from rectory.models.catalogue import build
+from rectory.models.protocol import Fitted, Recommender
+from rectory.params.candidates import CandidateParams
+from rectory.params.sections import TrainParams
+
+Watch = Callable[[float, int], None]
+"""Hears the best score so far and the number of steps, from 1; may raise to end the trial."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a trial found.
+
+    per_user: (n_users,) validation scores whose mean is `score`; None: the model does not tell them.
+    curve: best score after each step.
+    """
+
+    score: float
+    per_user: Float64Array | None
+    chosen: dict[str, Any]
+    curve: list[float]
+    seconds: float
+
+
+class Steps:
+    """Observer of one model: keeps the best step's scores and passes the best mean on."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self.best: Float64Array | None = None
+        self.curve: list[float] = []
+
+    def __call__(self, values: Float64Array) -> None:
+        score = float(np.mean(values)) if len(values) else 0.0
+        if not self.curve or score > self.curve[-1]:
+            self.best = values.copy()
+            self.curve.append(score)
+        else:
+            self.curve.append(self.curve[-1])
+        self._watch(self.curve[-1], len(self.curve))
+
+
+def try_candidate(candidate: CandidateParams, train: TrainingSet, settings: TrainParams, steps: Steps) -> Outcome:
+    """Search with one candidate section. The test window is not in `train`, and no final fit is made.
+
+    Raises:
+        RectoryError: the fit failed; also whatever the steps' watch raises.
+    """
+    began = time.perf_counter()
+    model = build(candidate, settings.seed, settings.validation_users)
+    cast("Fitted", model).observer = steps
+    _search_only(model, train)
+    model.fit(train)
+    report = model.report
+    if not np.isfinite(report.score):
+        raise RectoryError(f"the validation score is {report.score}: training diverged.")
+    told = steps.best is not None and abs(steps.curve[-1] - report.score) < 1e-9
+    seconds = time.perf_counter() - began
+    return Outcome(report.score, steps.best if told else None, dict(report.chosen), steps.curve, seconds)
+
+
+def _search_only(model: Recommender, train: TrainingSet) -> None:
+    """Leave out the fit on all rows that ends `fit`: a trial needs the score alone, and it would double the cost.
+
+    Fits on other stretches of time, which the search itself may make, stay.
+    """
+    whole = model.refit
+
+    def refit(given: TrainingSet, chosen: dict[str, Any]) -> Recommender:
+        return model if given is train else whole(given, chosen)
+
+    model.refit = refit  # type: ignore[method-assign,assignment]
