@@ -14,6 +14,7 @@ _CLASSES = {
     "popularity": "rectory.models.popularity:Popularity",
     "personal_frequency": "rectory.models.personal_frequency:PersonalFrequency",
     "transitions": "rectory.models.transitions:Transitions",
+    "content": "rectory.models.content:Content",
     "lightfm_hybrid": "rectory.models.lightfm_hybrid:LightFMHybrid",
 }
 

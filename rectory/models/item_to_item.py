@@ -16,6 +16,8 @@ from rectory.models.topk import excluding_self, pairs_of, rank_blocks
 
 _CELLS_AT_ONCE = 1 << 23
 """Scores that are made at once for single pairs: 32 MiB."""
+FAINT = 1e-3
+"""Weight of popularity beside likeness of items: it fills up and breaks ties, whatever weight suits users."""
 _PADDED_CELLS = 1 << 22
 
 
@@ -62,8 +64,13 @@ class ItemToItem(Fitted):
     def similar(self, items: Int32Array, k: int) -> TopK:
         """What goes with each item, then popular ones."""
         taken = excluding_self(items, len(self._popular))
+        faint = (FAINT * self._popular).astype(np.float32)
         return rank_blocks(
-            lambda start, stop: self._scores(taken[start:stop]), len(items), len(self._popular), k, exclude=taken
+            lambda start, stop: self._scores(taken[start:stop], faint),
+            len(items),
+            len(self._popular),
+            k,
+            exclude=taken,
         )
 
     def score_pairs(self, users: Int32Array, items: Int32Array) -> Float32Array:
@@ -81,9 +88,9 @@ class ItemToItem(Fitted):
         reasons.append(Reason("popular with everyone", float(self._floor[item])))
         return sorted(reasons, key=lambda reason: -reason.contribution)
 
-    def _scores(self, taken: csr_array) -> Float32Array:
-        """(n, n_items) scores for rows of history."""
-        scores = np.tile(self._floor, (taken.shape[0], 1))
+    def _scores(self, taken: csr_array, floor: Float32Array | None = None) -> Float32Array:
+        """(n, n_items) scores for rows of history above `floor`; None: popularity as it was chosen."""
+        scores = np.tile(self._floor if floor is None else floor, (taken.shape[0], 1))
         reached = csr_array(taken @ self._weights)
         scores[pairs_of(reached)] += reached.data
         return scores
@@ -114,9 +121,10 @@ def strongest_per_row(matrix: csr_array, k: int) -> csr_array:
         values = np.where(place < lengths[rows][:, None], matrix.data[at], -np.inf)
         least = np.partition(values, longest - k, axis=1)[:, longest - k, None]
         strong = values >= least
-        for one in np.flatnonzero(strong.sum(axis=1) > k):
-            equal = values[one] == least[one]
-            strong[one] ^= equal & (np.cumsum(equal) > k - np.sum(values[one] > least[one]))
+        tied = np.flatnonzero(strong.sum(axis=1) > k)
+        equal = values[tied] == least[tied]
+        room = k - np.sum(values[tied] > least[tied], axis=1, keepdims=True)
+        strong[tied] ^= equal & (np.cumsum(equal, axis=1) > room)
         kept[at[strong]] = True
     row, column = pairs_of(matrix)
     indptr = np.concatenate([[0], np.cumsum(np.bincount(row[kept], minlength=matrix.shape[0]))])

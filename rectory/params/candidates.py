@@ -88,6 +88,27 @@ class TransitionsParams(FilledUp):
         }
 
 
+class ContentParams(FilledUp):
+    """Items whose declared features are like those of what a user took; nothing but features is needed of an item."""
+
+    kind: Literal["content"]
+    half_lives_days: tuple[HalfLife | None, ...] = (None, 30.0)
+    """Half-lives to try: what was taken this long ago counts half in a user's profile."""
+    lean_on: tuple[Literal["popularity", "newness"], ...] = ("popularity", "newness")
+    """What to try beside likeness: how much items were taken lately, or how lately they were first taken."""
+
+    def grid(self, features: bool) -> dict[str, tuple[Any, ...]]:
+        """What validation chooses from. features: items have any; else only popularity is left to choose."""
+        grid: dict[str, tuple[Any, ...]] = {
+            "half_life_days": self.half_lives_days,
+            "lean_on": self.lean_on,
+            **self.fill_grid(),
+        }
+        if not features:
+            grid = {key: values if key == "popularity_window_days" else values[:1] for key, values in grid.items()}
+        return {"features_used": (features,), **grid}
+
+
 class LightFMHybridParams(Candidate):
     """LightFM on identities, declared features and a feature that all share, weighted by recency."""
 
@@ -117,7 +138,7 @@ class LightFMHybridParams(Candidate):
 
 
 SourceParams = Annotated[
-    PopularityParams | PersonalFrequencyParams | TransitionsParams | LightFMHybridParams,
+    PopularityParams | PersonalFrequencyParams | TransitionsParams | ContentParams | LightFMHybridParams,
     Field(discriminator="kind"),
 ]
 """Kinds that are a model of their own: what a blend can be made of."""

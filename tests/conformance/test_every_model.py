@@ -25,6 +25,7 @@ class Entry:
     personal: two users with different pasts get different lists.
     remembers: what one user took most comes first for this user.
     metadata: cold users and items are ranked by their features.
+    needs_features: without declared features there is nothing personal about it.
     """
 
     kind: str
@@ -32,6 +33,7 @@ class Entry:
     personal: bool = True
     remembers: bool = False
     metadata: bool = False
+    needs_features: bool = False
 
     def model(self, seed=7):
         return build(TypeAdapter(CandidateParams).validate_python({"kind": self.kind, **self.params}), seed, 100)
@@ -43,6 +45,7 @@ ENTRIES = [
     Entry("popularity", {"windows_days": [30, None], "half_lives_days": [None, 14]}, personal=False),
     Entry("personal_frequency", {"half_lives_days": [None, 30]}, remembers=True),
     Entry("transitions", {"half_lives_days": [None, 30]}),
+    Entry("content", {"half_lives_days": [None, 30]}, metadata=True, needs_features=True),
     Entry("lightfm_hybrid", SMALL, metadata=True),
     Entry("lightfm_hybrid", {**SMALL, "loss": "bpr"}, metadata=True),
     Entry("lightfm_hybrid", {**SMALL, "loss": "logistic"}, metadata=True),
@@ -259,7 +262,7 @@ def test_planted_preference_comes_first(entry, fitted):
     if entry.remembers:
         first = fitted.recommend(users, 1).items[:, 0]
         assert first.tolist() == [favourite_of(user) for user in users]
-    plain = two_tastes(repeats=True, features=False)
+    plain = two_tastes(repeats=True, features=entry.needs_features)
     lists = entry.model().fit(plain).recommend(users, 6).items
     assert np.mean([item % 2 == user % 2 for user in users for item in lists[user]]) > 0.8
 
