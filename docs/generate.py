@@ -38,7 +38,7 @@ def params_page() -> str:
                 *_table(section.model_fields.items()),
             ]
     out += ["## train.candidates", "", "Name -> candidate; `kind` chooses what it is.", ""]
-    for kind in typing.get_args(typing.get_args(CandidateParams)[0]):
+    for kind in _kinds(CandidateParams):
         label = typing.get_args(kind.model_fields["kind"].annotation)[0]
         out += [f"### kind: {label}", "", _first_paragraph(kind), "", *_table(kind.model_fields.items())]
     return "\n".join(out).rstrip() + "\n"
@@ -46,7 +46,6 @@ def params_page() -> str:
 
 def cli_page() -> str:
     """Every command with its help, as `--help` prints it."""
-    import click
     import typer
 
     from cli.main import app
@@ -58,22 +57,34 @@ def cli_page() -> str:
     ]
     out += ["4 gate refused (only with `--require-promotion`).", ""]
 
-    def walk(command: click.Command, path: str) -> None:
-        if isinstance(command, click.Group):
-            for name, child in command.commands.items():
+    def walk(command: Any, path: str) -> None:
+        # By its commands, not by its class: typer may bring a click of its own.
+        if commands := getattr(command, "commands", None):
+            for name, child in commands.items():
                 walk(child, f"{path} {name}")
             return
         out.extend([f"## {path}", "", (command.help or "").strip(), ""])
         for param in command.params:
             if param.name == "help":
                 continue
-            names = ", ".join(f"`{name}`" for name in (*param.opts, *param.secondary_opts)) or f"`{param.name}`"
-            label = names if isinstance(param, click.Option) else f"`{(param.name or '').upper()}`"
+            if param.param_type_name == "option":
+                label = ", ".join(f"`{name}`" for name in (*param.opts, *param.secondary_opts))
+            else:
+                label = f"`{(param.name or '').upper()}`"
             out.append(f"- {label}: {getattr(param, 'help', None) or ''}".rstrip(": "))
         out.append("")
 
     walk(typer.main.get_command(app), "rectory")
     return "\n".join(out).rstrip() + "\n"
+
+
+def _kinds(annotation: Any) -> list[type[Section]]:
+    """Classes of a union of candidates, unions within it included."""
+    if isinstance(annotation, type):
+        return [annotation]
+    parts = typing.get_args(annotation)
+    parts = parts[:1] if typing.get_origin(annotation) is typing.Annotated else parts
+    return [kind for part in parts for kind in _kinds(part)]
 
 
 def _is_section(annotation: Any) -> bool:
@@ -87,20 +98,23 @@ def _first_paragraph(section: type[Section]) -> str:
 def _table(fields: typing.Iterable[tuple[str, FieldInfo]]) -> list[str]:
     rows = ["| key | type | default | meaning |", "|---|---|---|---|"]
     for name, field in fields:
-        default = "required" if field.is_required() else f"`{_plain(field.default)}`"
+        default = "required" if field.is_required() else f"`{_plain(field.get_default(call_default_factory=True))}`"
         meaning = " ".join((field.description or "").split())
         rows.append(f"| `{field.alias or name}` | {_type(field)} | {default} | {meaning} |")
     return [*rows, ""]
 
 
 def _plain(value: Any) -> str:
-    if isinstance(value, tuple):
+    """A value as params.yaml would have it."""
+    if isinstance(value, Section):
+        value = value.model_dump(mode="json")
+    if isinstance(value, tuple | list):
         return "[" + ", ".join(_plain(part) for part in value) + "]"
-    return (
-        {None: "null", True: "true", False: "false"}.get(value, str(value))
-        if not isinstance(value, list)
-        else str(value)
-    )
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_plain(part)}" for key, part in value.items()) + "}"
+    if isinstance(value, bool):  # 1.0 equals True and is no boolean.
+        return "true" if value else "false"
+    return "null" if value is None else str(value)
 
 
 def _type(field: FieldInfo) -> str:
