@@ -104,7 +104,7 @@ class EvaluateParams(Section):
     min_slice_users: Annotated[int, Field(ge=1)] = 20
     """Slices with fewer users are not reported: their intervals say nothing."""
     head_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    """Most popular share of the items that are called head; the rest is tail."""
+    """Most popular share of the items that are called head; docs/evaluation.md tells middle from tail."""
 
 
 class BehaveParams(Section):
@@ -114,8 +114,8 @@ class BehaveParams(Section):
     """Files in the project's folder with behavioural tests of your own, e.g. my_tests.py (docs/behaviour.md)."""
     users: Annotated[int, Field(ge=50)] = 1500
     """Users of the sample at most: those seen last."""
-    interactions: Annotated[int, Field(ge=500)] = 40_000
-    """Interactions of the sample at most: the latest 100 of each of its users."""
+    interactions: Annotated[int, Field(ge=500)] = 20_000
+    """Interactions of the sample at most: the latest 50 of each of its users."""
     items: Annotated[int, Field(ge=50)] = 2000
     """Items of the sample at most: those that its users take most."""
 
@@ -136,6 +136,11 @@ class GateParams(Section):
     """The interval of the gain over each baseline must lie above zero (a baseline must not lie below another)."""
     max_slice_loss: Share | None = 0.1
     """A slice's gain interval may not lie wholly below minus this share; null switches the rule off."""
+    slices: dict[str, Share] = {}
+    """Slice, e.g. `users=cold` -> loss that must be ruled out: the whole interval must lie above minus this share."""
+    max_gap_increase: Share | None = None
+    """Largest gap between groups of a user attribute, as a share of the mean: it may not widen by more than this with
+    confidence; null switches the rule off."""
     min_coverage_ratio: Share | None = 0.5
     """Catalogue coverage must be at least this share of the champion's; null switches the rule off."""
     max_popularity_share_ratio: Annotated[float, Field(ge=1)] | None = 2.0

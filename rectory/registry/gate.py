@@ -14,6 +14,10 @@ from typing import Any
 from rectory.metrics.bootstrap import Gain, Interval
 from rectory.models.protocol import FitReport
 from rectory.params.sections import GateParams
+from rectory.registry.reasons import Reason, decisive, gain_text, sound
+from rectory.registry.slice_rules import gap_reasons, slice_reasons
+
+__all__ = ["Baseline", "Case", "Champion", "Contender", "Decision", "Reason", "choose_challengers", "decide", "settle"]
 
 
 @dataclass(frozen=True)
@@ -38,13 +42,17 @@ class Contender:
 
 @dataclass(frozen=True)
 class Champion:
-    """The seated champion, measured on the same window; gain and slices are the challenger's over it."""
+    """The seated champion, measured on the same window; gain and slices are the challenger's over it.
+
+    gap_increases: user attribute -> how much wider the challenger's largest gap is, in shares of each model's mean.
+    """
 
     name: str
     gain: Gain
     coverage: float
     popularity_share: float
     slices: Mapping[str, Gain] = field(default_factory=dict)
+    gap_increases: Mapping[str, Interval] = field(default_factory=dict)
     version: str | None = None
     lineage_key: str | None = None
     recipe: str | None = None
@@ -56,18 +64,6 @@ class Baseline:
 
     name: str
     gain: Gain
-
-
-@dataclass(frozen=True)
-class Reason:
-    """One rule: whether it passed, and a sentence with the numbers."""
-
-    rule: str
-    passed: bool
-    text: str
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"rule": self.rule, "passed": self.passed, "text": self.text}
 
 
 @dataclass(frozen=True)
@@ -88,7 +84,8 @@ class Decision:
         gains: dict[str, Any] = {"baselines": {rival.name: rival.gain.to_dict() for rival in self.baselines}}
         if before is not None:
             slices = {name: gain.to_dict() for name, gain in before.slices.items()}
-            gains["champion"] = before.gain.to_dict() | {"slices": slices}
+            gaps = {name: increase.to_dict() for name, increase in before.gap_increases.items()}
+            gains["champion"] = before.gain.to_dict() | {"slices": slices, "gap_increases": gaps}
         return {
             "promoted": self.promote,
             "challenger": contender,
@@ -139,7 +136,7 @@ def choose_challengers(
 
     ranked = sorted(fit_reports, key=by_score)
     others = [name for name in ranked if name not in baselines]
-    own = [champion] if champion in fit_reports else []
+    own = [champion] if champion is not None and champion in fit_reports else []
     return list(dict.fromkeys([*others[:1], *own, *[name for name in ranked if name in baselines][:1]]))
 
 
@@ -218,9 +215,9 @@ def _against_baselines(challenger: Contender, baselines: Sequence[Baseline], rul
         return []
     reasons = []
     for rival in baselines:
-        rule, shown = f"baseline:{rival.name}", f"{rules.metric} {_gain_text(rival.gain)} against {rival.name}"
-        deciding = _deciding(rival.gain)
-        if not _sound(rival.gain):
+        rule, shown = f"baseline:{rival.name}", f"{rules.metric} {gain_text(rival.gain)} against {rival.name}"
+        deciding = decisive(rival.gain)
+        if not sound(rival.gain):
             reasons.append(Reason(rule, False, f"{shown}: not a comparison, the numbers are not finite"))
         elif challenger.baseline:
             beaten = deciding.high < 0 and deciding.users >= rules.min_users
@@ -244,16 +241,21 @@ def _against_champion(
         return [Reason("no_champion", True, text)]
     refresh = challenger.recipe is not None and challenger.recipe == champion.recipe
     compared = _refresh if refresh and rules.max_refresh_loss is not None else _enough_gain
-    return [compared(champion, rules), *_slices(champion, rules), *_guardrails(challenger, champion, rules)]
+    return [
+        compared(champion, rules),
+        *slice_reasons(champion.slices, rules),
+        *gap_reasons(champion.gap_increases, rules),
+        *_guardrails(challenger, champion, rules),
+    ]
 
 
 def _refresh(champion: Champion, rules: GateParams) -> Reason:
     """The champion's own recipe on newer data need not prove that newer data is better, only not be shown worse."""
     gain, allowed = champion.gain, -(rules.max_refresh_loss or 0.0)
-    shown = f"{rules.metric} {_gain_text(gain)} against champion {_seated(champion)}, the same recipe on older data"
-    if not _sound(gain):
+    shown = f"{rules.metric} {gain_text(gain)} against champion {_seated(champion)}, the same recipe on older data"
+    if not sound(gain):
         return Reason("refresh", False, f"{shown}: not a comparison, the numbers are not finite")
-    deciding = _deciding(gain)
+    deciding = decisive(gain)
     if deciding.users < rules.min_users:
         return Reason("refresh", False, f"{shown}: only {deciding.users} test users, {rules.min_users} are asked")
     if gain.relative is None:
@@ -265,10 +267,10 @@ def _refresh(champion: Champion, rules: GateParams) -> Reason:
 
 def _enough_gain(champion: Champion, rules: GateParams) -> Reason:
     gain, against = champion.gain, f"against champion {_seated(champion)}"
-    shown = f"{rules.metric} {_gain_text(gain)}"
-    if not _sound(gain):
+    shown = f"{rules.metric} {gain_text(gain)}"
+    if not sound(gain):
         return Reason("gain", False, f"{shown} {against}: not a comparison, the numbers are not finite")
-    deciding = _deciding(gain)
+    deciding = decisive(gain)
     if deciding.users < rules.min_users:
         text = f"{shown} {against}: only {deciding.users} test users, {rules.min_users} are asked"
         return Reason("gain", False, text)
@@ -284,23 +286,6 @@ def _enough_gain(champion: Champion, rules: GateParams) -> Reason:
     if deciding.low <= 0 <= rules.min_gain:
         return Reason("gain", False, f"{shown} {against}: the interval starts at zero, which is no evidence of a gain")
     return Reason("gain", True, f"{shown} {against}: the interval stays above {asked}")
-
-
-def _slices(champion: Champion, rules: GateParams) -> list[Reason]:
-    limit = rules.max_slice_loss
-    if limit is None:
-        return []
-    reasons = []
-    for name, gain in sorted(champion.slices.items()):
-        if not _sound(gain):
-            reasons.append(Reason(f"slice:{name}", False, f"{name}: not a comparison, the numbers are not finite"))
-        elif gain.relative is not None and gain.relative.high < -limit:
-            text = f"{rules.metric} {_gain_text(gain)} for {name}: the interval lies wholly below {-limit:+.1%}"
-            reasons.append(Reason(f"slice:{name}", False, text))
-    if not reasons:
-        text = f"none of {len(champion.slices)} slices loses more than {limit:.1%} with confidence"
-        reasons.append(Reason("slices", True, text))
-    return reasons
 
 
 def _guardrails(challenger: Contender, champion: Champion, rules: GateParams) -> list[Reason]:
@@ -335,25 +320,6 @@ def _limits(challenger: Contender, rules: GateParams) -> list[Reason]:
             text = f"{label} {value:.3g} {unit}: {'within' if passed else 'above'} the allowed {limit:g} {unit}"
             reasons.append(Reason(rule, passed, text))
     return reasons
-
-
-def _deciding(gain: Gain) -> Interval:
-    return gain.absolute if gain.relative is None else gain.relative
-
-
-def _sound(gain: Gain) -> bool:
-    numbers = [gain.absolute, *([] if gain.relative is None else [gain.relative])]
-    finite = all(isfinite(end) for one in numbers for end in (one.value, one.low, one.high))
-    return finite and gain.absolute.users > 0
-
-
-def _gain_text(gain: Gain) -> str:
-    """`+1.0% [-0.4%, +2.3%]`, or the absolute gain where there is no relative one."""
-    if gain.relative is None:
-        one = gain.absolute
-        return f"{one.value:+.4f} [{one.low:+.4f}, {one.high:+.4f}]"
-    one = gain.relative
-    return f"{one.value:+.1%} [{one.low:+.1%}, {one.high:+.1%}]"
 
 
 def _seated(champion: Champion) -> str:

@@ -158,6 +158,7 @@ class Judging(Generic[S]):
             coverage=of_champion.coverage,
             popularity_share=of_champion.popularity_share,
             slices=gains.slices,
+            gap_increases=gains.gap_increases,
             version=champion.version,
             lineage_key=champion.lineage_key,
             recipe=champion.recipe,
