@@ -3,6 +3,7 @@
 project/                      datasets/, params.yaml and the state that outlives a run
   .rectory/                   model store, data versions, download cache, audit log, locks
   runs/<run id>/              one flow run's workspace
+  runs/backtest-<key>/        a backtest: class Backtest, with one workspace for each date
   reports/<run id>/ latest    the pages that people read
 root/                         "." under `dvc repro`, runs/<run id> under a flow
   data/  models/  metrics/  evaluation/  plots/  scores/  drift/  registry/  timings/
@@ -136,6 +137,11 @@ class Workspace:
         """The training set: id maps, coded interactions, sparse feature blocks."""
         return self.root / "data" / "features"
 
+    @property
+    def history(self) -> Path:
+        """Everything up to as_of as one training set: what a model that serves from then on may know."""
+        return self.root / "data" / "history"
+
     # Run: per candidate.
     def model(self, candidate: str) -> Path:
         """The bundle: model, id maps and seen items. Equal inputs give equal bytes."""
@@ -155,6 +161,10 @@ class Workspace:
         """One row a test user with each metric: what paired intervals are made of."""
         return self.root / "evaluation" / f"{safe_name(candidate, 'candidate')}.parquet"
 
+    def behaviour(self, candidate: str) -> Path:
+        """Behavioural tests of one candidate: {candidate, tests: [{name, passed, text}]}."""
+        return self.root / "metrics" / "behaviour" / f"{safe_name(candidate, 'candidate')}.json"
+
     def metric_plot(self, candidate: str) -> Path:
         return self.root / "plots" / "metrics" / f"{safe_name(candidate, 'candidate')}.csv"
 
@@ -168,6 +178,14 @@ class Workspace:
     def tuning_result(self) -> Path:
         """The study's trials, its best and how that compares with the defaults."""
         return self.root / "tuning" / "result.json"
+
+    def recipe(self, name: str) -> Path:
+        """A candidate's params with what an earlier fit chose: what the step refit fits again."""
+        return self.root / "recipes" / f"{safe_name(name, 'recipe')}.json"
+
+    def refitted(self, name: str) -> Path:
+        """Bundle of a recipe, fitted on the history."""
+        return self.root / "refits" / safe_name(name, "recipe")
 
     # Run: decisions and results.
     @property
@@ -209,3 +227,56 @@ class Workspace:
     def timing(self, step: str) -> Path:
         """Seconds and peak memory of one step, e.g. `train-lightfm`."""
         return self.root / "timings" / f"{safe_name(step, 'step')}.json"
+
+
+class Backtest:
+    """Paths of a backtest.
+
+    runs/backtest-<key>/
+      project/            the project as the dates see it: card and lock, and a model store that stays empty
+      whole/              the log up to the end of the last window; only `hindsight` looks into it
+      dates/<date>/       one workspace a date: validate, split, train, evaluate as of it
+      plans/<id>/         one comparison of policies: plan.json, policies/<policy>.json
+
+    Args:
+        root: runs/backtest-<key>.
+    """
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+
+    @property
+    def project(self) -> Path:
+        return self.root / "project"
+
+    @property
+    def whole(self) -> Workspace:
+        return Workspace(self.root / "whole", self.project)
+
+    def date(self, label: str) -> Workspace:
+        return Workspace(self.root / "dates" / safe_name(label, "date"), self.project)
+
+    def done(self, workspace: Workspace, what: str) -> Path:
+        """Key of the inputs with which a piece of work was done; see `rectory.registry.pieces`."""
+        return workspace.root / "done" / f"{safe_name(what, 'piece of work')}.json"
+
+    def wanted(self, label: str) -> Path:
+        """Models that the step hindsight is to score on what followed the date."""
+        return self.date(label).root / "hindsight" / "wanted.json"
+
+    def hindsight(self, label: str, model: str) -> Path:
+        """One row for each user of the window that followed, with each ranking metric."""
+        return self.date(label).root / "hindsight" / f"{safe_name(model, 'model')}.parquet"
+
+    def plan(self, plan: str) -> Workspace:
+        """Workspace whose params.yaml and plan.json say what is compared."""
+        return Workspace(self.root / "plans" / safe_name(plan, "plan"), self.project)
+
+    @staticmethod
+    def plan_file(plan: Workspace) -> Path:
+        return plan.root / "plan.json"
+
+    @staticmethod
+    def turns(plan: Workspace, policy: str) -> Path:
+        """What a policy did on each date."""
+        return plan.root / "policies" / f"{safe_name(policy, 'policy')}.json"
