@@ -29,9 +29,9 @@ _NEW_DAYS = 30.0
 class Content(Fitted):
     """score = cosine(profile of the user, features of the item) + popularity_weight * (popularity or newness).
 
-    Features weigh by rarity (TF-IDF). A profile is the recency-weighted mean of the features of what the user took; of a
-    user without a history, of what users took who share declared user features. Who has no profile at all is answered
-    by popularity, and so is everyone where items have no features: `chosen.features_used` says so.
+    Features weigh by rarity (TF-IDF). A profile is the recency-weighted mean of the features of what the user took; of
+    a user without a history, of what users took who share declared user features. Who has no profile at all is
+    answered by popularity, and so is everyone where items have no features: `chosen.features_used` says so.
     """
 
     def __init__(self, params: ContentParams, seed: int, validation_users: int) -> None:
@@ -176,7 +176,7 @@ def _shares_of(train: TrainingSet, half_life_days: float | None) -> csr_array:
 
 
 def _groups(train: TrainingSet, history: csr_array, items: csr_array) -> tuple[csr_array, csr_array]:
-    """(n_groups, n_values) mean profile of the users with each user feature, and (n_users, n_groups) who is asked by it.
+    """(n_groups, n_values) mean profile of the users with each user feature; (n_users, n_groups) who is asked by it.
 
     Only users without a history are.
     """

@@ -48,7 +48,44 @@ class FilledUp(Candidate):
 
     def fill_grid(self) -> dict[str, tuple[Any, ...]]:
         """The part of the grid that these keys make."""
-        return {"popularity_window_days": self.popularity_windows_days, "popularity_weight": self.popularity_weights}
+        return {"popularity_weight": self.popularity_weights, "popularity_window_days": self.popularity_windows_days}
+
+
+class ItemKnnParams(FilledUp):
+    """Items like those that the user took, by who else took them."""
+
+    kind: Literal["item_knn"]
+    weightings: Annotated[tuple[Literal["cosine", "bm25", "tfidf"], ...], Field(min_length=1)] = (
+        "cosine",
+        "bm25",
+        "tfidf",
+    )
+    """Kinds of likeness to try; the best on validation is kept."""
+    neighbours: Annotated[tuple[Annotated[int, Field(ge=1, le=5000)], ...], Field(min_length=1)] = (100, 20)
+    """Numbers of neighbours that each item keeps, to try."""
+    min_users: Annotated[int, Field(ge=1)] = 2
+    """Items that fewer users took have no neighbours."""
+    half_lives_days: Annotated[tuple[HalfLife | None, ...], Field(min_length=1)] = (None, 60.0, 14.0)
+    """Half-lives to try of the user's own history when it is read; null counts all alike."""
+    step_decays: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)] = (1.0, 0.9)
+    """Weights to try of a step back in the history: what counts an interaction less for each later moment."""
+    self_weights: Annotated[tuple[Annotated[float, Field(ge=0, le=1000)], ...], Field(min_length=1)] = (
+        10.0,
+        1.0,
+        100.0,
+    )
+    """Weights to try of an item for itself, where the card allows repeats."""
+
+    def grid(self, repeats: bool) -> dict[str, tuple[Any, ...]]:
+        """What validation chooses from: name of the chosen value -> values to try, in the order of trying."""
+        return {
+            "self_weight": self.self_weights if repeats else (0.0,),
+            "weighting": self.weightings,
+            "neighbours": self.neighbours,
+            "half_life_days": self.half_lives_days,
+            "step_decay": self.step_decays,
+            **self.fill_grid(),
+        }
 
 
 class TransitionsParams(FilledUp):
@@ -138,7 +175,12 @@ class LightFMHybridParams(Candidate):
 
 
 SourceParams = Annotated[
-    PopularityParams | PersonalFrequencyParams | TransitionsParams | ContentParams | LightFMHybridParams,
+    PopularityParams
+    | PersonalFrequencyParams
+    | ItemKnnParams
+    | TransitionsParams
+    | ContentParams
+    | LightFMHybridParams,
     Field(discriminator="kind"),
 ]
 """Kinds that are a model of their own: what a blend can be made of."""
