@@ -73,6 +73,32 @@ def temporal_split(interactions: pd.DataFrame, params: SplitParams) -> Split:
     return Split(frames["train"], frames["valid"], frames["test"], facts)
 
 
+def without_test(
+    interactions: pd.DataFrame, end: pd.Timestamp, params: SplitParams
+) -> tuple[pd.DataFrame, pd.Timestamp]:
+    """All rows before `end` for training, none kept for a test: for a model that serves from `end` on.
+
+    Args:
+        interactions: canonical columns, sorted by timestamp, none after `end`.
+        params: the validation window and `history_days` are counted back from `end`.
+    Returns:
+        the rows, and where the validation window starts.
+    Raises:
+        DataError: there is no time to cut.
+    """
+    times = interactions["timestamp"]
+    first = 0
+    if params.history_days is not None:
+        first = int(times.searchsorted(end - pd.Timedelta(days=params.history_days), side="left"))
+    rows = interactions.iloc[first:]
+    if rows.empty or rows["timestamp"].iloc[0] == rows["timestamp"].iloc[-1]:
+        raise DataError(
+            f"before {end.isoformat()} the log has {len(rows):,} rows and not two different timestamps: nothing can be "
+            "trained. Choose a later as_of, or raise split.history_days."
+        )
+    return rows.reset_index(drop=True), _cut(rows["timestamp"], params.valid_share, params.valid_days, end=end)
+
+
 def _cut(times: pd.Series, share: float, days: float | None, end: pd.Timestamp | None = None) -> pd.Timestamp:
     """The moment at which the newest window of `times` starts; `end` is where it ends (default: after the last row)."""
     if days is not None:

@@ -31,13 +31,26 @@ def build_training_set(split: Path, tables: Path, card: Card, params: FeaturesPa
     """
     windows = read_json(split / "split.json")
     rows = pd.concat([read_parquet(split / f"{name}.parquet", _COLUMNS) for name in ("train", "valid")])
+    return code_rows(rows, windows["valid_start"], windows["test_start"], tables=tables, card=card, params=params)
+
+
+def code_rows(
+    rows: pd.DataFrame,
+    validation_start: pd.Timestamp | str,
+    end: pd.Timestamp | str,
+    *,
+    tables: Path,
+    card: Card,
+    params: FeaturesParams,
+) -> TrainingSet:
+    """Code these canonical rows and the declared features; `end` is the moment up to which they count."""
     items, users = (_table(tables, name, of) for name, of in (("items", card.items), ("users", card.users)))
     user_ids, item_ids = _ids(rows["user_id"], users, "user_id"), _ids(rows["item_id"], items, "item_id")
     weight = event_weights(rows, card)
     rows, weight = rows[weight > 0], weight[weight > 0]
     if rows.empty:
         raise DataError(
-            f"{card.name}: no interaction before the test window has a weight above 0. Look at `weights:` and "
+            f"{card.name}: no interaction before {end} has a weight above 0. Look at `weights:` and "
             f"`value_as_weight:` under `interactions:` in datasets/{card.name}.yaml."
         )
     time = _seconds(rows["timestamp"])
@@ -50,8 +63,8 @@ def build_training_set(split: Path, tables: Path, card: Card, params: FeaturesPa
         time=time[order],
         weight=weight[order],
         target=is_target(rows, card)[order],
-        validation_start=pd.Timestamp(windows["valid_start"]).value / 1e9,
-        end=pd.Timestamp(windows["test_start"]).value / 1e9,
+        validation_start=pd.Timestamp(validation_start).value / 1e9,
+        end=pd.Timestamp(end).value / 1e9,
         repeats=card.interactions.repeats == "allow",
         user_features=_block(users, "user_id", user_ids, card.users, params),
         item_features=_block(items, "item_id", item_ids, card.items, params),

@@ -22,7 +22,8 @@ _DECIMALS = 10
 _DRAWS_AT_ONCE = 2_000_000
 QUANTILES = (0.025, 0.975)
 """Ends of a 95% interval."""
-_Z = 1.959963984540054
+Z = 1.959963984540054
+"""Standard errors to each side of a 95% interval."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def mean_intervals(values: Array, samples: int, seed: int) -> list[Interval]:
     n = len(table)
     centre = table.mean(axis=0)
     if n > MAX_BOOTSTRAP_USERS:
-        spread = _Z * table.std(axis=0, ddof=1) / np.sqrt(n)
+        spread = Z * table.std(axis=0, ddof=1) / np.sqrt(n)
         low, high = centre - spread, centre + spread
     else:
         low, high = np.quantile(_resampled_means(table, samples, seed), QUANTILES, axis=0)
@@ -103,12 +104,12 @@ def paired_gain(challenger: Array, champion: Array, samples: int, seed: int) -> 
     absolute, base = float(difference.mean()), float(pair[:, 1].mean())
     ratio = absolute / base if base > 0 else None
     if n > MAX_BOOTSTRAP_USERS:
-        spread = _Z * difference.std(ddof=1) / np.sqrt(n)
+        spread = Z * difference.std(ddof=1) / np.sqrt(n)
         gain = rounded_interval(absolute, absolute - spread, absolute + spread, n)
         if ratio is None:
             return Gain(gain, None)
         # Delta method: the ratio's error is that of the mean of (challenger - (1 + ratio) champion) / base.
-        spread = _Z * (difference - ratio * pair[:, 1]).std(ddof=1) / base / np.sqrt(n)
+        spread = Z * (difference - ratio * pair[:, 1]).std(ddof=1) / base / np.sqrt(n)
         return Gain(gain, rounded_interval(ratio, ratio - spread, ratio + spread, n))
     means = _resampled_means(np.column_stack([difference, pair[:, 1]]), samples, seed)
     gain = _bootstrapped(absolute, means[:, 0], n)
@@ -122,13 +123,13 @@ def _resampled_means(table: Float64Array, samples: int, seed: int) -> Float64Arr
     n = len(table)
     means = np.empty((samples, table.shape[1]))
     done = 0
-    for counts in _draw_counts(n, samples, seed):
+    for counts in draw_counts(n, samples, seed):
         means[done : done + len(counts)] = counts @ table / n
         done += len(counts)
     return means
 
 
-def _draw_counts(n: int, samples: int, seed: int) -> Iterator[Float64Array]:
+def draw_counts(n: int, samples: int, seed: int) -> Iterator[Float64Array]:
     """How often each of n rows was drawn, (some samples, n) at a time."""
     draw = np.random.Generator(np.random.PCG64(seed))
     step = max(1, _DRAWS_AT_ONCE // n)
