@@ -13,8 +13,11 @@ from rectory.params.candidates import CandidateParams
 _CLASSES = {
     "popularity": "rectory.models.popularity:Popularity",
     "personal_frequency": "rectory.models.personal_frequency:PersonalFrequency",
+    "item_knn": "rectory.models.item_knn:ItemKnn",
     "transitions": "rectory.models.transitions:Transitions",
     "content": "rectory.models.content:Content",
+    "als": "rectory.models.als:Als",
+    "bpr": "rectory.models.bpr:Bpr",
     "lightfm_hybrid": "rectory.models.lightfm_hybrid:LightFMHybrid",
 }
 

@@ -55,6 +55,15 @@ class ItemKnnParams(FilledUp):
     """Items like those that the user took, by who else took them."""
 
     kind: Literal["item_knn"]
+    popularity_weights: Annotated[tuple[Annotated[float, Field(gt=0, le=100)], ...], Field(min_length=1)] = (
+        0.1,
+        0.01,
+        0.3,
+        1.0,
+        3.0,
+        10.0,
+    )
+    """Weights of popularity in a score to try, against neighbours; the smallest only fills up and breaks ties."""
     weightings: Annotated[tuple[Literal["cosine", "bm25", "tfidf"], ...], Field(min_length=1)] = (
         "cosine",
         "bm25",
@@ -146,6 +155,48 @@ class ContentParams(FilledUp):
         return {"features_used": (features,), **grid}
 
 
+class FactorParams(FilledUp):
+    """Keys of factorisations that are trained pass by pass."""
+
+    components: Annotated[int, Field(ge=2, le=1024)] = 64
+    """Length of each vector. Memory grows linearly with it."""
+    max_epochs: Annotated[int, Field(ge=1, le=1000)] = 15
+    """Upper limit; early stopping on the validation window usually ends sooner."""
+    patience: Annotated[int, Field(ge=1, le=50)] = 3
+    """Passes without a better validation score before a fit is stopped."""
+    half_lives_days: tuple[HalfLife | None, ...] = (30.0, 7.0, 90.0, None)
+    """Half-lives to try: a pair's interactions this old count half. null weighs all alike."""
+    regularizations: tuple[Annotated[float, Field(ge=0)], ...] = (0.01,)
+    """L2 penalties on the vectors to try."""
+
+    def recipes(self) -> dict[str, tuple[Any, ...]]:
+        """What validation chooses from before popularity comes in: name -> values, in the order of trying."""
+        return {"half_life_days": self.half_lives_days, "regularization": self.regularizations}
+
+
+class AlsParams(FactorParams):
+    """Alternating least squares on implicit feedback, weighted by recency."""
+
+    kind: Literal["als"]
+    alphas: tuple[Annotated[float, Field(gt=0)], ...] = (1.0, 10.0)
+    """Confidences to try of a pair that happened, above the 1 of a pair that did not."""
+    regularizations: tuple[Annotated[float, Field(ge=0)], ...] = (0.1, 1.0, 10.0)
+    """L2 penalties on the vectors to try."""
+
+    def recipes(self) -> dict[str, tuple[Any, ...]]:
+        return {**super().recipes(), "alpha": self.alphas}
+
+
+class BprParams(FactorParams):
+    """Bayesian personalised ranking, pairs drawn by recency."""
+
+    kind: Literal["bpr"]
+    max_epochs: Annotated[int, Field(ge=1, le=1000)] = 60
+    """Upper limit; early stopping on the validation window usually ends sooner."""
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.05
+    """Step of the gradient descent."""
+
+
 class LightFMHybridParams(Candidate):
     """LightFM on identities, declared features and a feature that all share, weighted by recency."""
 
@@ -180,6 +231,8 @@ SourceParams = Annotated[
     | ItemKnnParams
     | TransitionsParams
     | ContentParams
+    | AlsParams
+    | BprParams
     | LightFMHybridParams,
     Field(discriminator="kind"),
 ]

@@ -44,8 +44,11 @@ SMALL = {"components": 8, "learning_rate": 0.2, "max_epochs": 60, "patience": 30
 ENTRIES = [
     Entry("popularity", {"windows_days": [30, None], "half_lives_days": [None, 14]}, personal=False),
     Entry("personal_frequency", {"half_lives_days": [None, 30]}, remembers=True),
+    Entry("item_knn", {"min_users": 1}),
     Entry("transitions", {"half_lives_days": [None, 30]}),
     Entry("content", {"half_lives_days": [None, 30]}, metadata=True, needs_features=True),
+    Entry("als", {"components": 2, "half_lives_days": [30, None]}),
+    Entry("bpr", {"components": 8, "learning_rate": 0.2, "half_lives_days": [30, None]}),
     Entry("lightfm_hybrid", SMALL, metadata=True),
     Entry("lightfm_hybrid", {**SMALL, "loss": "bpr"}, metadata=True),
     Entry("lightfm_hybrid", {**SMALL, "loss": "logistic"}, metadata=True),
