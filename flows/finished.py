@@ -9,7 +9,7 @@ from pathlib import Path
 from rectory.files import read_json, replacing, sha256_file, sha256_json, write_json
 from rectory.models.catalogue import module_of
 from rectory.params import Params, dump_params
-from rectory.registry.lineage import CodeGraph, code_hash, lock_hash
+from rectory.registry.lineage import CodeGraph, code_hash, lock_hash, own_tests
 from rectory.registry.store import ModelStore
 from rectory.workspace import Workspace
 
@@ -48,6 +48,7 @@ def inputs_of(workspace: Workspace, params: Params, fingerprint: str) -> dict[st
     return {
         "source": fingerprint,
         "card": sha256_file(workspace.card(params.dataset)),
+        "tests": sha256_json(own_tests(params, workspace.project)),
         "code": code_hash(graph.modules([*graph.steps(), *kinds])),
         "lock": lock_hash(workspace.lock_file),
         **sections,

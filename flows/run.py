@@ -102,12 +102,15 @@ def _train_and_evaluate(params: Params, workspace: Workspace, trained_before: tu
     """Candidates side by side, `train.workers` at a time; dearest first, so that no core idles at the end."""
     slots = threading.Semaphore(parallel_candidates(params))
     order = sorted(params.train.candidates, key=lambda name: params.train.candidates[name].baseline)
-    evaluated = []
+    done = []
     for candidate in order:
         given = (candidate, workspace, slots)
         trained = [] if candidate in trained_before else [run_candidate_step.submit("train", *given)]
-        evaluated.append(run_candidate_step.submit("evaluate", *given, return_state=False, wait_for=trained))
-    for future in evaluated:
+        done += [
+            run_candidate_step.submit(step, *given, return_state=False, wait_for=trained)
+            for step in ("evaluate", "behave")
+        ]
+    for future in done:
         future.result()
 
 

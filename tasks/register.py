@@ -8,7 +8,7 @@ from rectory.data.card import load_card
 from rectory.files import read_json, write_json
 from rectory.params import Params
 from rectory.registry.environment import checkout
-from rectory.registry.lineage import CodeGraph, candidate_lineage, run_lineage
+from rectory.registry.lineage import CodeGraph, candidate_lineage, own_tests, run_lineage
 from rectory.registry.record import RunContext, gather
 from rectory.registry.store import ModelStore
 from rectory.workspace import Workspace
@@ -32,7 +32,8 @@ def run(params: Params, workspace: Workspace) -> RegisteredRun:
     """Register every candidate of `train.candidates`; running it again changes nothing."""
     card, snapshot = load_card(workspace.card(params.dataset)), read_json(workspace.snapshot)
     graph, data, lock = CodeGraph(), str(snapshot["hash"]), workspace.lock_file
-    whole = run_lineage(params, card, data, lock, graph=graph)
+    tests = own_tests(params, workspace.project)
+    whole = run_lineage(params, card, data, lock, graph=graph, tests=tests)
     facts = read_json(workspace.run_facts) if workspace.run_facts.is_file() else {}
     run_id = str(facts.get("run_id") or workspace.root.resolve().name)
     context = RunContext(params, card, workspace, snapshot, whole, checkout(), run_id)

@@ -140,8 +140,8 @@ def _available(name: str, column: pd.Series, decimal: str) -> Array:
     if unread:
         raise DataError(
             f"column {name!r}, which `items.available` names, has {', '.join(map(repr, unread[:3]))}: write true or "
-            "false (yes or no), or a number that is above 0 while the item can be had. Leave the key out of the card if "
-            "the column says something else."
+            "false (yes or no), or a number that is above 0 while the item can be had. Leave the key out of the card "
+            "if the column says something else."
         )
     return np.append(said, np.asarray([None], dtype=object))[texts.codes]
 

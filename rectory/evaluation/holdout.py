@@ -139,10 +139,13 @@ def ranked_lists(bundle: Ranked, window: Window, k: int) -> Int32Array:
     users = bundle.users.encode(window.users)
     to_window = np.append(window.items.encode(bundle.items.ids), np.int32(-1))  # code -1 finds the last entry
     to_bundle = None if window.repeats else bundle.items.encode(window.items.ids)
+    # Today's catalogue, for an older champion as well: what it knows and the window does not has left it.
+    shown = None if window.available is None else np.append(window.available, False)[to_window[:-1]]
+    allowed = None if shown is None else np.flatnonzero(shown).astype(np.int32)
     lists = np.empty((len(users), k), dtype=np.int32)
     for rows in _blocks(len(users), len(bundle.items)):
         exclude = None if to_bundle is None else _recoded(window.consumed[rows], to_bundle, len(bundle.items))
-        lists[rows] = to_window[bundle.model.recommend(users[rows], k, exclude=exclude).items]
+        lists[rows] = to_window[bundle.model.recommend(users[rows], k, exclude=exclude, items=allowed).items]
     return lists
 
 
@@ -217,6 +220,8 @@ def _catalogue(lists: Int32Array, window: Window, ks: tuple[int, ...]) -> dict[s
     metrics = {}
     for k in ks:
         shown = exposure(lists[:, :k], len(window.items))[: window.recommendable]
+        if window.available is not None:
+            shown = shown[window.available[: window.recommendable]]
         for name, value in (("coverage", catalogue_coverage(shown)), ("gini", gini(shown))):
             rounded = round(value, 10)
             metrics[f"{name}@{k}"] = Interval(rounded, rounded, rounded, len(lists))

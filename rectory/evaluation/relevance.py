@@ -44,6 +44,7 @@ class Window:
     users_with_item: (n_items,) users who had it before the window; history_users: users with any history.
     features: (n_items, n_values) declared item features, as the training set has them.
     meanings: slice name -> what it holds in this log, where the log decides: "1 to 5 interactions before the window".
+    available: (n_items,) bool: has not left the catalogue; None: the card does not say. The others are in no list.
     """
 
     users: Array
@@ -59,6 +60,7 @@ class Window:
     history_users: int
     features: csr_array
     meanings: dict[str, str] = field(default_factory=dict)
+    available: BoolArray | None = None
 
 
 def load_window(workspace: Workspace, card: Card, params: Params) -> Window:
@@ -127,6 +129,7 @@ def build_window(
         history_users=int(np.count_nonzero(np.diff(counts.indptr))),
         features=_widened(train.item_features.matrix, len(items)),
         meanings=_meanings(popularity, head, tail, few),
+        available=None if train.available is None else np.isin(np.arange(len(items)), np.flatnonzero(train.available)),
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from rectory.metrics.bootstrap import Gain, Interval
 from rectory.models.protocol import FitReport
 from rectory.params.sections import GateParams
+from rectory.registry.behaviour_rules import Behaviour, behaviour_reasons
 from rectory.registry.reasons import Reason, decisive, gain_text, sound
 from rectory.registry.slice_rules import gap_reasons, slice_reasons
 
@@ -26,6 +27,7 @@ class Contender:
 
     value: mean of the gate's metric. coverage: share of the catalogue in any list. popularity_share: share of places
     that hold a head item. lineage_key, recipe: None when unknown; equal recipes are one candidate with equal params.
+    behaviour: results of the behavioural tests; None: they were not run.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Contender:
     baseline: bool = False
     lineage_key: str | None = None
     recipe: str | None = None
+    behaviour: tuple[Behaviour, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,9 @@ class Decision:
     def to_dict(self) -> dict[str, Any]:
         """For decision.json. Numbers that are not finite become null."""
         before = self.champion
-        contender = {key: _plain(value) for key, value in vars(self.challenger).items()}
+        contender = {key: _plain(value) for key, value in vars(self.challenger).items() if key != "behaviour"}
+        if self.challenger.behaviour is not None:
+            contender["behaviour"] = [vars(result) for result in self.challenger.behaviour]
         gains: dict[str, Any] = {"baselines": {rival.name: rival.gain.to_dict() for rival in self.baselines}}
         if before is not None:
             slices = {name: gain.to_dict() for name, gain in before.slices.items()}
@@ -196,6 +201,9 @@ def decide(
             *_against_baselines(challenger, rivals, rules),
             *_against_champion(challenger, champion, rules, note),
         ]
+        reasons += behaviour_reasons(
+            challenger.behaviour, rules, challenger=challenger.name, baseline=challenger.baseline
+        )
         reasons += _limits(challenger, rules)
     return Decision(all(reason.passed for reason in reasons), challenger, champion, rivals, tuple(reasons))
 

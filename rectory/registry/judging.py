@@ -21,6 +21,7 @@ from rectory.files import read_json, read_parquet
 from rectory.models.bundle import Bundle
 from rectory.models.protocol import FitReport
 from rectory.params import Params
+from rectory.registry.behaviour_rules import Behaviour
 from rectory.registry.gate import Baseline, Case, Champion, Contender, Decision, Reason, choose_challengers, settle
 from rectory.registry.lineage import recipe
 from rectory.workspace import Workspace
@@ -141,7 +142,13 @@ class Judging(Generic[S]):
             baseline=name in self._baselines,
             lineage_key=self._keys[name],
             recipe=recipe(self._params, name),
+            behaviour=self._behaviour(name),
         )
+
+    def _behaviour(self, name: str) -> tuple[Behaviour, ...] | None:
+        """None: the step behave has not run for this candidate."""
+        path = self._workspace.behaviour(name)
+        return tuple(Behaviour.of(result) for result in read_json(path)["tests"]) if path.is_file() else None
 
     def _seated(self, challenger: str, champion: S) -> Champion:
         """The champion on the part of the test window that it has not been trained on, the challenger on the same."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from rectory.data.card import Card
 from rectory.errors import StoreError
+from rectory.evaluation.behaviour import module_files
 from rectory.files import sha256_file, sha256_json
 from rectory.models.catalogue import module_of
 from rectory.params import Params, dump_params
@@ -146,11 +147,29 @@ def candidate_lineage(
     return _lineage(data, candidate_params(params, card, candidate), code, lock_hash(lock_file))
 
 
-def run_lineage(params: Params, card: Card, data: str, lock_file: Path, *, graph: CodeGraph | None = None) -> Lineage:
-    """Lineage of a whole run: every candidate, and whatever judges, scores and watches them."""
+def own_tests(params: Params, project: Path) -> dict[str, str]:
+    """File of `behave.modules` -> its sha256: part of a run's lineage, not of a model's."""
+    return {name: sha256_file(path) for name, path in module_files(project, params.behave.modules).items()}
+
+
+def run_lineage(
+    params: Params,
+    card: Card,
+    data: str,
+    lock_file: Path,
+    *,
+    graph: CodeGraph | None = None,
+    tests: Mapping[str, str] | None = None,
+) -> Lineage:
+    """Lineage of a whole run: every candidate, and whatever judges, scores and watches them.
+
+    Args:
+        tests: `own_tests` of the project.
+    """
     graph = graph or CodeGraph()
     dumped = dump_params(params)
-    read: dict[str, Any] = {name: dumped[name] for name in ("evaluate", "gate", "score", "drift")}
+    read: dict[str, Any] = {name: dumped[name] for name in ("evaluate", "behave", "gate", "score", "drift")}
+    read["own_tests"] = dict(tests or {})
     read["candidates"] = {
         name: candidate_lineage(params, card, data, lock_file, name, graph=graph).key
         for name in params.train.candidates

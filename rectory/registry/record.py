@@ -27,6 +27,7 @@ DIGESTS_FILE = "bundle_digests.json"
 FIT_FILE = "fit.json"
 TIMING_FILE = "timing.json"
 CURVE_FILE = "plots/learning_curve.csv"
+BEHAVIOUR_FILE = "behaviour.json"
 
 Facts = dict[str, Any]
 
@@ -49,7 +50,10 @@ class RunContext:
 
 @dataclass(frozen=True)
 class Record:
-    """One candidate, ready to be registered. metrics, fit, timing: as their steps wrote them."""
+    """One candidate, ready to be registered.
+
+    metrics, fit, timing, behaviour: as their steps wrote them; behaviour is None where that step did not run.
+    """
 
     run: RunContext
     candidate: str
@@ -57,6 +61,7 @@ class Record:
     metrics: Facts
     fit: Facts
     timing: Facts
+    behaviour: Facts | None = None
 
     @property
     def bundle(self) -> Path:
@@ -123,6 +128,8 @@ class Record:
         write_json(folder / "lineage.json", {"run_key": self.run.lineage.key, **vars(self.lineage)})
         write_json(folder / "snapshot.json", self.run.snapshot)
         write_json(folder / "metrics.json", self.metrics)
+        if self.behaviour is not None:
+            write_json(folder / BEHAVIOUR_FILE, self.behaviour)
         write_json(folder / FIT_FILE, self.fit)
         write_json(folder / TIMING_FILE, self.timing)
         write_json(folder / DIGESTS_FILE, tree_digests(self.bundle))
@@ -152,13 +159,13 @@ class Record:
 
 
 def gather(run: RunContext, candidate: str, lineage: Lineage) -> Record:
-    """Read what train and evaluate left for one candidate.
+    """Read what train, evaluate and behave left for one candidate.
 
     Raises:
         DataError: a step has not run.
     """
     workspace = run.workspace
-    timing = workspace.timing(f"train-{candidate}")
+    timing, behaviour = workspace.timing(f"train-{candidate}"), workspace.behaviour(candidate)
     return Record(
         run=run,
         candidate=candidate,
@@ -166,6 +173,7 @@ def gather(run: RunContext, candidate: str, lineage: Lineage) -> Record:
         metrics=read_json(workspace.metrics(candidate)),
         fit=read_json(workspace.fit_report(candidate)),
         timing=read_json(timing) if timing.is_file() else {},
+        behaviour=read_json(behaviour) if behaviour.is_file() else None,
     )
 
 

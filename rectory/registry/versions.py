@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlparse
 
 from rectory.errors import StoreError, UsageError
-from rectory.files import exclusive, replacing
+from rectory.files import exclusive, read_json, replacing
 from rectory.models.bundle import Bundle
 from rectory.registry.connection import Connection
 from rectory.registry.publish import log_facts, log_model
-from rectory.registry.record import CURVE_FILE, FIT_FILE, TIMING_FILE, Record, RunContext
+from rectory.registry.record import BEHAVIOUR_FILE, CURVE_FILE, FIT_FILE, TIMING_FILE, Record, RunContext
 from rectory.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -253,6 +253,10 @@ class Versions:
             metrics = [Metric(name, value, now, 0) for name, value in new.items()]
             call(lambda: client.log_batch(version.run_id, metrics=metrics), "log metrics")
             call(lambda: client.log_dict(version.run_id, record.metrics, "metrics.json"), "log metrics")
+        if record.behaviour is not None:
+            found, path = record.behaviour, self.artifact(version, BEHAVIOUR_FILE)
+            if path is None or read_json(path) != found:
+                call(lambda: client.log_dict(version.run_id, found, BEHAVIOUR_FILE), "log behavioural tests")
 
     def _clear_half_written(self, experiment: str, lineage_key: str) -> None:
         """Runs of this candidate that never became a version."""
