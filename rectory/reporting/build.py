@@ -1,4 +1,4 @@
-"""From a run's workspace to its report folder: index.html, summary.json, recommendations.json, drift.html."""
+"""From a run's workspace to its report folder: the page, its facts for machines, and the figure that docs embed."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from rectory.errors import RectoryError
 from rectory.files import replacing, write_json
 from rectory.models.bundle import Bundle
 from rectory.params import Params
+from rectory.reporting import plots
 from rectory.reporting.inputs import Inputs, read_inputs
-from rectory.reporting.page import render_page
+from rectory.reporting.page import render_page, standalone
 from rectory.reporting.samples import SampleUser, sample_users
 from rectory.reporting.summary import Summary, build_summary
+from rectory.reporting.views import trade_off_points
 from rectory.reporting.words import ranked, winner
 from rectory.workspace import Workspace
 
@@ -28,6 +30,9 @@ def write_report(params: Params, workspace: Workspace) -> Summary:
         (scratch / "index.html").write_text(page, encoding="utf-8")
         write_json(scratch / "summary.json", summary.model_dump(mode="json"))
         write_json(scratch / "recommendations.json", [user.to_dict() for user in samples])
+        if points := trade_off_points(summary):
+            drawn = plots.accuracy_against_coverage(points, summary.metric)
+            (scratch / "pareto.svg").write_text(standalone(drawn), encoding="utf-8")
         drift_page = workspace.drift / "drift.html"
         if drift_page.is_file():
             shutil.copyfile(drift_page, scratch / "drift.html")

@@ -19,13 +19,14 @@ STEPS = (
     "features",
     "train",
     "evaluate",
+    "behave",
     "register",
     "promote",
     "score",
     "drift",
     "report",
 )
-PER_CANDIDATE = ("train", "evaluate")
+PER_CANDIDATE = ("train", "evaluate", "behave")
 
 Facts = dict[str, Any]
 
@@ -34,7 +35,7 @@ Facts = dict[str, Any]
 class Inputs:
     """A run's files as plain values. Missing files are no fault: the page says which step has not run.
 
-    metrics, fits: candidate -> its file; only candidates of today's params, so that a stale file is not reported.
+    metrics, fits, behaviour: candidate -> its file; only candidates of today's params: stale files are not reported.
     timings: label (`split`, `train-lightfm_hybrid`) -> {seconds, cpu_seconds, peak_memory_mb}, in order of the steps.
     """
 
@@ -51,6 +52,7 @@ class Inputs:
     run: Facts = field(default_factory=dict)
     metrics: dict[str, Facts] = field(default_factory=dict)
     fits: dict[str, Facts] = field(default_factory=dict)
+    behaviour: dict[str, Facts] = field(default_factory=dict)
     timings: dict[str, Facts] = field(default_factory=dict)
 
 
@@ -75,6 +77,7 @@ def read_inputs(params: Params, workspace: Workspace) -> Inputs:
         run=_optional(workspace.run_facts) or {},
         metrics=_present((name, workspace.metrics(name)) for name in names),
         fits=_present((name, workspace.fit_report(name)) for name in names),
+        behaviour=_present((name, workspace.behaviour(name)) for name in names),
         timings=_present((label, workspace.timing(label)) for label in _labels(names)),
     )
 

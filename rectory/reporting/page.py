@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from functools import cache
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ SECTIONS = (
     ("data", "Data"),
     ("candidates", "Candidates"),
     ("decision", "Decision"),
+    ("behaviour", "Behaviour"),
     ("slices", "Slices"),
     ("learning", "Learning"),
     ("drift", "Drift"),
@@ -100,6 +101,17 @@ def _style() -> Any:
     return Markup(text)  # noqa: S704 - our own file
 
 
+def standalone(svg: str) -> str:
+    """An inline plot as a file of its own: the page's light colours, a background, a font."""
+    palette = dict(re.findall(r"(--[a-z0-9-]+):\s*(#[0-9a-f]{6})", str(_style()).partition("@media")[0]))
+    drawn = re.sub(r"var\((--[a-z0-9-]+)\)", lambda match: palette[match.group(1)], svg)
+    opening = (
+        '<svg xmlns="http://www.w3.org/2000/svg" font-family="system-ui, Segoe UI, Roboto, Noto Sans, sans-serif" '
+        f'style="background: {palette["--card"]}" '
+    )
+    return re.sub(r"^<svg (viewBox=\"[^\"]+\").*?>", rf"{opening}\1>", drawn, count=1) + "\n"
+
+
 def _drawn(svg: str) -> Any:
     from markupsafe import Markup
 
@@ -145,8 +157,9 @@ def _data(inputs: Inputs) -> Facts:
 
 
 _SCATTER_WORDS = (
-    "Up is better for the users of the test window, right shows more of the catalogue to somebody. "
-    "The star is the champion, squares are baselines."
+    "Up is better for the users of the test window (with the 95% interval), right shows more of the catalogue to "
+    "somebody. On the stairs (the Pareto front) stand those that nobody beats in both. The star is the champion, "
+    "squares are baselines."
 )
 
 
@@ -196,20 +209,21 @@ def _log_facts(facts: Facts, shape: LogShape | None) -> list[tuple[str, str]]:
 
 
 def _candidates(summary: Summary) -> Facts:
-    spread, points = views.scatter_points(summary)
-    drawn = {"scatter": _drawn(plots.accuracy_against_coverage(points, summary.metric, spread))} if points else {}
-    rows = views.metric_table(summary)
-    groups = [
-        (f"Lists of {k}" if k < 10**9 else "Whole lists", list(group))
-        for k, group in groupby(rows, key=lambda row: int(row["k"]))
-    ]
-    families = dict.fromkeys(row["metric"].partition("@")[0] for row in rows)
+    points = views.trade_off_points(summary)
+    drawn = {"scatter": _drawn(plots.accuracy_against_coverage(points, summary.metric))} if points else {}
+    tables = views.metric_tables(summary)
+    families = dict.fromkeys(metric.partition("@")[0] for table in tables for metric in table["metrics"])
+    groups = views.slice_groups(summary)
     return {
         "forest": views.forest(summary),
-        "metric_groups": groups,
+        "metric_tables": tables,
         "metric_meaning": words.explain_metric(summary.metric),
         "glossary": [(name, words.explain_metric(name)) for name in families if words.explain_metric(name)],
-        "slice_table": views.slice_table(summary),
+        "slice_groups": [group for group in groups if not group["declared"]],
+        "attribute_groups": [group for group in groups if group["declared"]],
+        "gap_table": views.gap_table(summary),
+        "gap_of": words.winner(summary) or next((name for name, _ in words.ranked(summary)), None),
+        "behaviour": views.behaviour_table(summary),
         "has_rules": any(rule.rule for rule in summary.decision.rules),
         "candidate_plots": drawn,
     }
@@ -235,6 +249,7 @@ def _learning(inputs: Inputs) -> Facts:
                 "score": finite(fit.get("score")),
                 "metric": fit.get("metric", ""),
                 "chosen": list(fit.get("chosen", {}).items()),
+                "notes": [str(note) for note in fit.get("notes", [])],
             },
         )
         for name, fit in inputs.fits.items()

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from rectory.reporting.pareto import Point, staircase
 from rectory.reporting.shape import LogShape
 
 # Marker colour -> CSS variable. s1..s8 are colour-blind safe (Okabe and Ito); the page defines them for both schemes.
@@ -96,42 +97,63 @@ def activity(shape: LogShape) -> str:
     return _svg("activity", draw)
 
 
-def accuracy_against_coverage(points: Sequence[tuple[str, float, float, bool, bool]], metric: str, spread: str) -> str:
-    """Scatter of candidates.
+def accuracy_against_coverage(points: Sequence[Point], metric: str) -> str:
+    """Scatter of candidates with intervals, and the Pareto front as stairs.
 
     Args:
-        points: (name, coverage in [0, 1], value of the metric, is a baseline, is the winner).
-        metric, spread: names of the two metrics, e.g. "ndcg@10" and "coverage@10".
+        points: one or more.
+        metric: that accuracy is measured in, e.g. "ndcg@10".
     """
+    ends = [end for one in points for end in (one.low, one.high, one.value) if end is not None]
+    pad = (max(ends) - min(ends)) * 0.06 or max(ends) * 0.1 or 0.1
+    bottom, top = max(0.0, min(ends) - pad), max(ends) + pad
+    wide = max(one.coverage for one in points) * 100 or 1.0
+    ranked = sorted(points, key=lambda one: (one.value, one.name))
+    height = max(3.4, 1.1 + 0.29 * len(points))
+    line = (top - bottom) * 0.27 / (height - 0.7)  # of a label, in the metric's unit
+    heights = _spread([one.value for one in ranked], line, bottom + line / 2, top - line / 2)
 
     def draw(axes: Any) -> None:
-        top = max((value for _, _, value, _, _ in points), default=0.0) or 1.0
-        wide = max((coverage for _, coverage, _, _, _ in points), default=0.0) * 100 or 1.0
-        lowest = 0.0
-        # Names stand in a column at the right, pushed apart: near neighbours would cover each other.
-        for name, coverage, value, baseline, winner in sorted(points, key=lambda point: (point[2], point[0])):
-            colour = SERIES[1] if winner else MUTED if baseline else SERIES[0]
-            height = max(value, lowest)
-            lowest = height + top * 0.085
-            axes.plot([coverage * 100, wide * 1.12], [value, height], color=colour, linewidth=0.7, linestyle=":")
-            axes.plot(
-                [coverage * 100],
-                [value],
-                marker="*" if winner else "s" if baseline else "o",
-                markersize=13 if winner else 8,
-                color=colour,
-                linestyle="",
-                clip_on=False,
-            )
+        if any(one.front for one in points):
+            across, up = staircase(points)
+            across = [share * 100 for share in across]
+            axes.plot([*across, across[-1]], [*up, bottom], color=SERIES[2], linewidth=1.6, linestyle="--")
+            axes.fill_between(across, up, bottom, color=SERIES[2], alpha=0.07, linewidth=0)
+        for one, place in zip(ranked, heights, strict=True):
+            colour = SERIES[1] if one.winner else MUTED if one.baseline else SERIES[0]
+            x = one.coverage * 100
+            axes.plot([x, wide * 1.1], [one.value, place], color=colour, linewidth=0.6, linestyle=":")
+            if one.low is not None and one.high is not None:
+                axes.plot([x, x], [one.low, one.high], color=colour, linewidth=2.2, alpha=0.4)
+            marker, size = ("*", 14) if one.winner else ("s", 7) if one.baseline else ("o", 8)
+            axes.plot([x], [one.value], marker=marker, markersize=size, color=colour, linestyle="", clip_on=False)
             axes.annotate(
-                name, (wide * 1.14, height), ha="left", va="center", fontsize=11, color=INK, annotation_clip=False
+                f"{one.name} \N{BULLET} front" if one.front else one.name,
+                (wide * 1.12, place),
+                ha="left",
+                va="center",
+                fontsize=11,
+                color=INK,
+                annotation_clip=False,
             )
-        axes.set_xlim(0, wide * 1.12)
-        axes.set_ylim(0, max(top * 1.12, lowest))
-        axes.set_xlabel(f"{spread}: catalogue that is shown to somebody (%)")
+        axes.set_xlim(0, wide * 1.1)
+        axes.set_ylim(bottom, top)
+        axes.set_xlabel(f"coverage@{metric.partition('@')[2]}: catalogue that is shown to somebody (%)")
         axes.set_ylabel(metric)
 
-    return _svg("scatter", draw, (7.4, 3.4))
+    return _svg("scatter", draw, (8.2, height))
+
+
+def _spread(places: Sequence[float], gap: float, bottom: float, top: float) -> list[float]:
+    """Rising places pushed apart to at least `gap`: near neighbours would cover each other's names."""
+    found: list[float] = []
+    for place in places:
+        found.append(max(place, bottom, found[-1] + gap if found else bottom))
+    ceiling = top
+    for index in range(len(found) - 1, -1, -1):
+        found[index] = min(found[index], ceiling)
+        ceiling = found[index] - gap
+    return found
 
 
 def learning_curves(name: str, curve: Sequence[dict[str, Any]], metric: str) -> str:

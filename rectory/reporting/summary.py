@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rectory.errors import DataError
 from rectory.files import read_json
 from rectory.reporting.inputs import Facts, Inputs
+from rectory.reporting.pareto import pareto_front
 from rectory.workspace import Workspace
 
 SCHEMA_VERSION = 1
@@ -48,6 +49,28 @@ class SnapshotSummary(Part):
     """Good rows that the data card leaves out on purpose."""
 
 
+class GapSummary(Part):
+    """The best and the worst served group of a declared user attribute."""
+
+    metric: str
+    best: str
+    worst: str
+    gap: Interval
+    """Largest difference between two groups; its interval accounts for having picked the pair (docs/evaluation.md)."""
+
+
+class BehaviourSummary(Part):
+    """One behavioural test."""
+
+    name: str
+    passed: bool
+    text: str = ""
+    applicable: bool = True
+    """false: it could not be asked of this candidate or log, `text` says why; it then counts as passed."""
+    value: float | None = None
+    limit: float | None = None
+
+
 class CandidateSummary(Part):
     """One candidate, scored on the test window."""
 
@@ -64,6 +87,14 @@ class CandidateSummary(Part):
     """Wall-clock seconds of the train step."""
     peak_memory_mb: float | None = None
     """Largest resident memory of the train step, MiB."""
+    gaps: dict[str, GapSummary] = {}
+    """Declared user attribute -> largest gap between its groups."""
+    chosen: dict[str, Any] = {}
+    """What validation chose, e.g. `half_life_days`."""
+    notes: list[str] = []
+    """What the fit switched on or off and why, in sentences."""
+    behaviour: list[BehaviourSummary] = []
+    """Behavioural tests; empty before they ran."""
 
 
 class ChampionSummary(Part):
@@ -162,6 +193,10 @@ class Summary(Part):
     """Largest resident memory of any step, MiB."""
     checks: dict[str, int] = {}
     """Number of the data checks that ended `ok`, `warn`, `fail`."""
+    pareto: list[str] = []
+    """Candidates that no other beats in both `metric` and catalogue coverage, most accurate first."""
+    slice_meanings: dict[str, str] = {}
+    """Slice -> what it holds in this log, where the log decides: "1 to 5 interactions before the window"."""
 
 
 def build_summary(inputs: Inputs) -> Summary:
@@ -169,22 +204,37 @@ def build_summary(inputs: Inputs) -> Summary:
     validation = inputs.validation or {}
     snapshot = inputs.snapshot or {}
     registered = inputs.registered or {}
+    candidates = {name: _candidate(name, inputs) for name in inputs.params.train.candidates if _known(name, inputs)}
+    metric = inputs.params.gate.metric
     return Summary(
         dataset=inputs.params.dataset,
         as_of=validation.get("as_of") or snapshot.get("as_of"),
         lineage_key=registered.get("lineage_key"),
         snapshot=_snapshot(validation, snapshot),
-        candidates={name: _candidate(name, inputs) for name in inputs.params.train.candidates if _known(name, inputs)},
+        candidates=candidates,
         decision=_decision(inputs.decision),
         drift=_drift(inputs.drift),
         timings={label: facts["seconds"] for label, facts in inputs.timings.items()},
         total_seconds=total_seconds(inputs),
         reused=bool(inputs.run.get("reused", False)),
         run_id=str(inputs.run.get("run_id") or "local"),
-        metric=inputs.params.gate.metric,
+        metric=metric,
         peak_memory_mb=max((facts["peak_memory_mb"] for facts in inputs.timings.values()), default=None),
         checks=_check_counts(validation),
+        pareto=pareto_front(trade_offs(candidates, metric)),
+        slice_meanings=next((scored["meanings"] for scored in inputs.metrics.values() if scored.get("meanings")), {}),
     )
+
+
+def trade_offs(candidates: dict[str, CandidateSummary], metric: str) -> dict[str, tuple[float, float]]:
+    """Candidate -> (gate's metric, catalogue coverage at the same k), where both were measured."""
+    spread = f"coverage@{metric.partition('@')[2]}"
+    found = {}
+    for name, one in candidates.items():
+        good, wide = one.metrics.get(metric), one.metrics.get(spread)
+        if good and wide and good.value is not None and wide.value is not None:
+            found[name] = (good.value, wide.value)
+    return found
 
 
 def load_summary(workspace: Workspace, run_id: str = "latest") -> Summary:
@@ -232,7 +282,7 @@ def _candidate(name: str, inputs: Inputs) -> CandidateSummary:
     asked = inputs.params.train.candidates[name]
     scored = inputs.metrics.get(name, {})
     entry = (inputs.registered or {}).get("candidates", {}).get(name, {})
-    timing = inputs.timings.get(f"train-{name}", {})
+    timing, fit = inputs.timings.get(f"train-{name}", {}), inputs.fits.get(name, {})
     return CandidateSummary(
         version=_text(entry.get("version")),
         baseline=asked.baseline,
@@ -241,19 +291,45 @@ def _candidate(name: str, inputs: Inputs) -> CandidateSummary:
         slices={label: _intervals(metrics) for label, metrics in scored.get("slices", {}).items()},
         fit_seconds=finite(timing.get("seconds")),
         peak_memory_mb=finite(timing.get("peak_memory_mb")),
+        gaps={attribute: _gap(gap) for attribute, gap in scored.get("gaps", {}).items()},
+        chosen=_finite_tree(fit.get("chosen", {})),
+        notes=[str(note) for note in fit.get("notes", [])],
+        behaviour=[_behaviour(test) for test in inputs.behaviour.get(name, {}).get("tests", [])],
     )
 
 
 def _intervals(metrics: Facts) -> dict[str, Interval]:
-    return {
-        name: Interval(
-            value=finite(one.get("value")),
-            low=finite(one.get("low")),
-            high=finite(one.get("high")),
-            users=int(one.get("users") or 0),
-        )
-        for name, one in metrics.items()
-    }
+    return {name: _interval(one) for name, one in metrics.items()}
+
+
+def _interval(one: Facts) -> Interval:
+    return Interval(
+        value=finite(one.get("value")),
+        low=finite(one.get("low")),
+        high=finite(one.get("high")),
+        users=int(one.get("users") or 0),
+    )
+
+
+def _gap(gap: Facts) -> GapSummary:
+    return GapSummary(
+        metric=str(gap["metric"]), best=str(gap["best"]), worst=str(gap["worst"]), gap=_interval(gap["gap"])
+    )
+
+
+def _behaviour(test: Facts) -> BehaviourSummary:
+    numbers = {name: finite(test.get(name)) for name in ("value", "limit")}
+    words = {"text": str(test.get("text", "")), "applicable": bool(test.get("applicable", True))}
+    return BehaviourSummary(name=str(test["name"]), passed=bool(test["passed"]), **words, **numbers)
+
+
+def _finite_tree(value: Any) -> Any:
+    """The same tree with null for numbers that JSON cannot hold."""
+    if isinstance(value, dict):
+        return {str(key): _finite_tree(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite_tree(one) for one in value]
+    return finite(value) if isinstance(value, float) else value
 
 
 def _decision(decision: Facts | None) -> DecisionSummary:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rectory.reporting.summary import Summary
 from rectory.reporting.views import badges
-from rectory.reporting.words import count, duration, figure, headline, moment, ranked, short_hash, verdict
+from rectory.reporting.words import count, duration, figure, headline, moment, ranked, short_hash, verdict, winner
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,7 +20,7 @@ _MOST_COLUMNS = 4
 
 
 def print_summary(summary: Summary, console: Console, reports: Path = Path("reports")) -> None:
-    """Candidates side by side, the decision and its reasons, data, drift, where the page is and what to type next.
+    """Candidates side by side, the decision and its reasons, what else was found, the page, and what to type next.
 
     Args:
         summary: of the run.
@@ -63,7 +63,7 @@ def _candidates(summary: Summary) -> Table:
     ends = [metrics.high or metrics.value or 0 for _, one in entries if (metrics := one.metrics.get(summary.metric))]
     top = max(ends, default=0)
     for name, facts in entries:
-        marks = badges(name, summary)
+        marks = [mark for mark in badges(name, summary) if mark != "front"]  # It has a line of its own.
         one = facts.metrics.get(summary.metric)
         table.add_row(
             escape(name)
@@ -114,10 +114,43 @@ def _facts(summary: Summary, reports: Path) -> Table:
     which = f": {escape(', '.join(moved[:_MOST_COLUMNS]))}{more}" if moved else ""
     watched = f" ({len(drift.columns)} columns watched)" if drift.columns else ""
     table.add_row("drift", f"[{_DRIFT[drift.status]}]{drift.status}[/]{which}{watched}")
+    for label, words in _evidence(summary):
+        table.add_row(label, escape(words))
     memory = f", at most {summary.peak_memory_mb / 1024:.1f} GiB" if summary.peak_memory_mb else ""
     table.add_row("time", f"{duration(summary.total_seconds)}{memory}")
     table.add_row("report", f"[bold]{escape(str(reports / 'latest' / 'index.html'))}[/]")
     return table
+
+
+def _evidence(summary: Summary) -> list[tuple[str, str]]:
+    """What else was found of the candidates; nothing where nothing was."""
+    found = []
+    if len(summary.candidates) > 1 and summary.pareto:
+        found.append(("front", f"in accuracy and coverage nobody beats {', '.join(summary.pareto)}"))
+    shown = winner(summary) or next((name for name, _ in ranked(summary)), None)
+    facts = summary.candidates[shown] if shown else None
+    if facts and facts.gaps:
+        sure = [
+            f"{attribute} ({one.best} over {one.worst} by {figure(one.gap.value, 3)})"
+            for attribute, one in facts.gaps.items()
+            if (one.gap.low or 0) > 0
+        ]
+        beyond = f"beyond chance for {shown}: {', '.join(sure)}" if sure else f"none is beyond chance for {shown}"
+        found.append(("gaps", f"{beyond}; {len(facts.gaps)} user attributes"))
+    tested = {name: one.behaviour for name, one in summary.candidates.items() if one.behaviour}
+    if tested:
+        failed = [
+            f"{name}: {test.name.replace('_', ' ')}"
+            for name, tests in tested.items()
+            for test in tests
+            if not test.passed
+        ]
+        number = sum(len(tests) for tests in tested.values())
+        found.append(("tests", f"{number} of behaviour; {'failed ' + ', '.join(failed) if failed else 'all passed'}"))
+    for name in dict.fromkeys(one for one in (shown, summary.decision.challenger) if one):
+        notes = summary.candidates[name].notes if name in summary.candidates else []
+        found += [("why", f"{name}: {note}") for note in notes]
+    return found
 
 
 def _next(reports: Path) -> Table:

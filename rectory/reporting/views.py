@@ -7,10 +7,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from rectory.reporting.inputs import Facts, Inputs
-from rectory.reporting.summary import Interval, Summary
-from rectory.reporting.words import METRICS, more_is_better, ranked, winner
+from rectory.reporting.pareto import Point
+from rectory.reporting.summary import Interval, Summary, trade_offs
+from rectory.reporting.words import BESIDE, METRICS, more_is_better, ranked, winner
 
 TABLES = ("interactions", "items", "users")
+SLICES = tuple(
+    f"{family}={value}"
+    for family, values in {
+        "users": ("cold", "lukewarm", "warm"),
+        "activity": ("low", "middle", "high"),
+        "items": ("head", "middle", "tail"),
+        "interactions": ("repeat", "new"),
+    }.items()
+    for value in values
+)
 
 
 @dataclass(frozen=True)
@@ -27,7 +38,7 @@ class Forest:
 
 
 def badges(name: str, summary: Summary) -> list[str]:
-    """champion, challenger, baseline: in words, as colour alone says nothing to some readers."""
+    """champion, challenger, baseline, front: in words, as colour alone says nothing to some readers."""
     found = []
     if name == winner(summary):
         found.append("champion")
@@ -35,6 +46,8 @@ def badges(name: str, summary: Summary) -> list[str]:
         found.append("challenger")
     if summary.candidates[name].baseline:
         found.append("baseline")
+    if name in summary.pareto:
+        found.append("front")
     return found
 
 
@@ -80,39 +93,111 @@ def _round_values(bottom: float, top: float) -> list[float]:
     return [number * step for number in range(math.ceil(bottom / step - 1e-9), math.floor(top / step + 1e-9) + 1)]
 
 
-def metric_table(summary: Summary) -> list[dict[str, Any]]:
-    """One row a metric, one cell a candidate (best first); `best` marks the best value where a direction is known."""
+def metric_tables(summary: Summary) -> list[dict[str, Any]]:
+    """One table for each length of lists and side of quality, candidates (best first) down and metrics across.
+
+    `best` marks the best value of a column where a direction is known.
+    """
     order = [name for name, _ in ranked(summary)]
     metrics = dict.fromkeys(metric for name in order for metric in summary.candidates[name].metrics)
-    rows = []
+    tables: dict[tuple[int, bool], list[str]] = {}
     for metric in sorted(metrics, key=_metric_order):
-        cells = [summary.candidates[name].metrics.get(metric) for name in order]
-        rows.append({"metric": metric, "k": _list_length(metric), "cells": _marked(cells, more_is_better(metric))})
-    return rows
+        tables.setdefault((_list_length(metric), _is_ranking(metric)), []).append(metric)
+    return [_metric_table(summary, order, *key, names) for key, names in tables.items()]
 
 
-def slice_table(summary: Summary) -> list[dict[str, Any]]:
-    """The gate's metric by slice: `heat` is the value's share of the row's best."""
+def _metric_table(summary: Summary, order: list[str], k: int, ranking: bool, metrics: list[str]) -> dict[str, Any]:
+    columns = [
+        _marked([summary.candidates[name].metrics.get(metric) for name in order], more_is_better(metric))
+        for metric in metrics
+    ]
+    length = f"Lists of {k}" if k < 10**9 else "Whole lists"
+    return {
+        "k": k,
+        "title": f"{length}: {'being right' if ranking else 'beside being right'}",
+        "metrics": metrics,
+        "rows": [{"name": name, "cells": [column[place] for column in columns]} for place, name in enumerate(order)],
+    }
+
+
+def _is_ranking(metric: str) -> bool:
+    return metric.partition("@")[0] not in BESIDE
+
+
+def slice_groups(summary: Summary) -> list[dict[str, Any]]:
+    """The gate's metric by slice, in groups; `heat` is the value's share of the row's best.
+
+    declared: the group is a user attribute.
+    """
     order = [name for name, _ in ranked(summary)]
-    labels = dict.fromkeys(label for name in order for label in summary.candidates[name].slices)
-    if not labels:
-        return []
-    rows = [_slice_row("all users", [summary.candidates[name].metrics.get(summary.metric) for name in order])]
+    labels = sorted({label for name in order for label in summary.candidates[name].slices}, key=_slice_order)
+    groups: dict[str, list[dict[str, Any]]] = {}
     for label in labels:
         cells = [summary.candidates[name].slices.get(label, {}).get(summary.metric) for name in order]
-        rows.append(_slice_row(label, cells))
+        family, _, value = label.partition("=")
+        groups.setdefault(family, []).append(_slice_row(value, cells, summary.slice_meanings.get(label, "")))
+    if not groups:
+        return []
+    everyone = [summary.candidates[name].metrics.get(summary.metric) for name in order]
+    found = [{"title": "all", "declared": False, "rows": [_slice_row("all users", everyone, "")]}]
+    for family, rows in groups.items():
+        declared = family.startswith("user.")
+        found.append({"title": family.removeprefix("user.").replace("_", " "), "declared": declared, "rows": rows})
+    return found
+
+
+def _slice_order(label: str) -> tuple[int, str]:
+    """Fixed slices as SLICES has them, then declared attributes by name and value."""
+    return (SLICES.index(label) if label in SLICES else len(SLICES), label)
+
+
+def _slice_row(label: str, cells: list[Interval | None], meaning: str) -> dict[str, Any]:
+    users = max((one.users for one in cells if one), default=0)
+    return {"label": label, "meaning": meaning, "users": users, "cells": _marked(cells, True)}
+
+
+def gap_table(summary: Summary) -> list[dict[str, Any]]:
+    """One row an attribute, one cell a candidate, best first: the largest gap, and whether it is beyond chance."""
+    order = [name for name, _ in ranked(summary)]
+    attributes = dict.fromkeys(attribute for name in order for attribute in summary.candidates[name].gaps)
+    rows = []
+    for attribute in attributes:
+        cells = [summary.candidates[name].gaps.get(attribute) for name in order]
+        rows.append(
+            {
+                "attribute": attribute.replace("_", " "),
+                "users": max((one.gap.users for one in cells if one), default=0),
+                "cells": [{"gap": one, "sure": one is not None and (one.gap.low or 0) > 0} for one in cells],
+            }
+        )
     return rows
 
 
-def _slice_row(label: str, cells: list[Interval | None]) -> dict[str, Any]:
-    users = max((one.users for one in cells if one), default=0)
-    return {"label": label, "users": users, "cells": _marked(cells, True)}
+def behaviour_table(summary: Summary) -> dict[str, Any]:
+    """Tests down, candidates (best first) across; and the words of those that failed."""
+    order = [name for name, facts in ranked(summary) if facts.behaviour]
+    tests = dict.fromkeys(test.name for name in order for test in summary.candidates[name].behaviour)
+    results = {(name, test.name): test for name in order for test in summary.candidates[name].behaviour}
+    return {
+        "candidates": order,
+        "rows": [
+            {"name": test.replace("_", " "), "cells": [results.get((name, test)) for name in order]} for test in tests
+        ],
+        "failed": [
+            (name, test.name.replace("_", " "), test.text)
+            for name in order
+            for test in summary.candidates[name].behaviour
+            if not test.passed
+        ],
+    }
 
 
 def _marked(cells: list[Interval | None], more: bool | None) -> list[dict[str, Any]]:
     values = [one.value for one in cells if one and one.value is not None]
     top = max(values, default=0.0)
-    best = None if more is None or not values else top if more else min(values)
+    # Where all are alike, or more is better and none has any, there is no best one.
+    plain = more is None or not values or min(values) == top or (more and top <= 0)
+    best = None if plain else top if more else min(values)
     return [
         {
             "metric": one,
@@ -135,17 +220,25 @@ def _list_length(metric: str) -> int:
     return int(length) if length.isdigit() else 10**9
 
 
-def scatter_points(summary: Summary) -> tuple[str, list[tuple[str, float, float, bool, bool]]]:
-    """Name of the coverage metric and (name, coverage, value, baseline, winner) of each candidate that has both."""
-    _, _, k = summary.metric.partition("@")
-    names = dict.fromkeys(metric for facts in summary.candidates.values() for metric in facts.metrics)
-    spread = next((name for name in (f"coverage@{k}", f"catalog_coverage@{k}", "coverage") if name in names), "")
+def trade_off_points(summary: Summary) -> list[Point]:
+    """Candidates that have both the gate's metric and coverage, in the order of the summary."""
     points = []
-    for name, facts in summary.candidates.items():
-        wide, good = facts.metrics.get(spread), facts.metrics.get(summary.metric)
-        if wide and good and wide.value is not None and good.value is not None:
-            points.append((name, wide.value, good.value, facts.baseline, name == winner(summary)))
-    return spread, points
+    for name, (value, coverage) in trade_offs(summary.candidates, summary.metric).items():
+        facts = summary.candidates[name]
+        one = facts.metrics[summary.metric]
+        points.append(
+            Point(
+                name,
+                value,
+                coverage,
+                low=one.low,
+                high=one.high,
+                baseline=facts.baseline,
+                winner=name == winner(summary),
+                front=name in summary.pareto,
+            )
+        )
+    return points
 
 
 def row_table(validation: Facts) -> list[dict[str, Any]]:

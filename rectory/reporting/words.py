@@ -24,6 +24,9 @@ METRICS: dict[str, tuple[str, bool | None]] = {
     "gini": ("inequality of exposure: 0 all items alike, 1 one item has it all", False),
 }
 
+BESIDE = ("coverage", "novelty", "diversity", "popularity_share", "gini")
+"""Metrics of what lists are like beside being right."""
+
 
 def explain_metric(metric: str) -> str:
     """A short meaning of `ndcg@10`; empty when it is not a known one."""

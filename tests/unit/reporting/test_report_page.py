@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
@@ -170,7 +171,7 @@ def test_is_small_and_publishes_the_same_folder_twice(made, text: str) -> None:
     _, workspace = made
     assert tree_digests(workspace.reports / "r1") == tree_digests(workspace.reports / "latest")
     assert not (workspace.reports / "latest").is_symlink()
-    assert {"index.html", "summary.json", "drift.html", "recommendations.json"} == set(
+    assert {"index.html", "summary.json", "drift.html", "recommendations.json", "pareto.svg"} == set(
         tree_digests(workspace.reports / "latest")
     )
 
@@ -222,6 +223,48 @@ def test_refused_data_is_the_headline(tmp_path: Path) -> None:
     page = render(params(), workspace)
     assert "The data was refused" in page.headline
     assert "all rows are bad" in page.sections["data"]
+
+
+def test_what_was_chosen_stands_beside_why(page: Page) -> None:
+    learning = page.sections["learning"]
+    assert "What was chosen and why" in learning
+    assert "content is off: the card declares no <text>" in learning
+
+
+def test_behavioural_tests_stand_with_what_failed(page: Page) -> None:
+    behaviour = page.sections["behaviour"]
+    assert "shuffled ids" in behaviour
+    assert behaviour.count("\u2717") == 1
+    assert "2 of 500 lists hold a gone item" in behaviour
+
+
+def test_gaps_say_which_are_beyond_chance(page: Page, text: str) -> None:
+    rows = re.findall(r"<tr><th scope=\"row\">(city|age)</th>(.*?)</tr>", text, re.DOTALL)
+    said = {name: re.sub(r"<[^>]+>", " ", cells).split() for name, cells in rows[:2]}
+    assert said["city"] == ["&lt;i&gt;Oslo", "Rome", "0.0900", "0.0626", "to", "0.1174", "120", "yes"]
+    assert said["age"] == ["q1", "q4", "0.0200", "0.0000", "to", "0.0800", "120", "no"]
+    slices = page.sections["slices"]
+    assert "more than 5 interactions before the window" in slices
+    assert "<i>Oslo" not in text
+
+
+def test_the_front_is_marked_in_the_table_and_drawn(page: Page) -> None:
+    badges = [attrs.get("class") for tag, attrs in page.tags if tag == "span" and "badge" in (attrs.get("class") or "")]
+    assert "badge champion" in badges
+    assert badges.count("badge front") == 2  # Once in the caption's words.
+    assert "lightfm_hybrid \N{BULLET} front" in page.sections["candidates"]
+
+
+def test_an_old_run_without_the_new_facts_still_has_its_page(tmp_path: Path) -> None:
+    asked, workspace = make_run(tmp_path, users=40, rows=1500, models=False)
+    for name in asked.train.candidates:
+        workspace.behaviour(name).unlink(missing_ok=True)
+        for path, keys in ((workspace.metrics(name), ("gaps", "meanings")), (workspace.fit_report(name), ("notes",))):
+            write_json(path, {key: value for key, value in read_json(path).items() if key not in keys})
+    page = render(asked, workspace)
+    assert "No behavioural test has run" in page.sections["behaviour"]
+    assert "Gaps between groups" not in page.sections["slices"]
+    assert "cold" in page.sections["slices"]
 
 
 def test_a_refused_challenger_is_named_with_the_first_failing_rule(tmp_path: Path) -> None:

@@ -44,6 +44,17 @@ def test_has_every_key_of_the_contract_with_its_type(run) -> None:
     assert found["decision"]["promoted"] is True
     assert found["decision"]["champion"] == {"name": "lightfm_hybrid", "version": "6"}
     assert all(isinstance(reason, str) for reason in found["decision"]["reasons"])
+    assert hybrid["gaps"]["age"] == {
+        "metric": "ndcg@10", "best": "q1", "worst": "q4",
+        "gap": {"value": 0.02, "low": 0.0, "high": 0.08, "users": 120},
+    }  # fmt: skip
+    assert hybrid["chosen"] == {"half_life_days": 7.0, "epochs": 9}
+    assert hybrid["notes"] == ["content is off: the card declares no <text>"]
+    assert [(test["name"], test["passed"]) for test in hybrid["behaviour"]] == [
+        ("shuffled_ids", True), ("gone_items", True),
+    ]  # fmt: skip
+    assert found["pareto"] == ["lightfm_hybrid"]
+    assert found["slice_meanings"] == {"users=warm": "more than 5 interactions before the window"}
     assert found["drift"]["status"] == "warn"
     assert {"column", "distance", "threshold", "status"} <= set(found["drift"]["columns"][0])
     assert found["timings"]["train-popularity"] == pytest.approx(9.52)
@@ -85,6 +96,13 @@ def test_numbers_that_json_cannot_hold_become_null(run) -> None:
     assert (one.value, one.high) == (None, None)
 
 
+def test_a_choice_that_json_cannot_hold_becomes_null(run) -> None:
+    facts = read_json(run[1].fit_report("popularity"))
+    facts["chosen"] = {"weights": [float("inf"), 1.0], "best": {"score": float("nan")}}
+    write_json(run[1].fit_report("popularity"), facts)
+    assert summarise(run).candidates["popularity"].chosen == {"weights": [None, 1.0], "best": {"score": None}}
+
+
 def test_without_a_total_the_start_of_the_run_counts(run) -> None:
     write_json(run[1].run_facts, {"run_id": "r1", "started_at": "2020-01-01T00:00:00+00:00", "reused": False})
     assert summarise(run).total_seconds > 1e8
@@ -115,5 +133,9 @@ def test_the_docs_show_every_key(run) -> None:
 
     found = summarise(run)
     data = set(found.timings) | set(found.candidates) | {"timings"}
-    names = {name for one in found.candidates.values() for name in (*one.metrics, *one.slices)}
+    names = {
+        name
+        for one in found.candidates.values()
+        for name in (*one.metrics, *one.slices, *one.gaps, *one.chosen, *found.slice_meanings)
+    }
     assert keys(found.model_dump(mode="json")) - data - names <= keys(example) | {"challenger"}
