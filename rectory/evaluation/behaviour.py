@@ -233,7 +233,7 @@ def run_tests(tests: Iterable[BehaviouralTest], context: Context) -> list[Result
     return [test.run(context) for test in tests]
 
 
-def tests_of(module: ModuleType) -> list[BehaviouralTest]:
+def found_in(module: ModuleType) -> list[BehaviouralTest]:
     """The tests that a module defines, in the order they stand in it."""
     return [found for found in vars(module).values() if isinstance(found, BehaviouralTest)]
 
@@ -246,9 +246,9 @@ def load_tests(project: Path, files: Sequence[str]) -> list[BehaviouralTest]:
     """
     from rectory.evaluation import behaviour_tests
 
-    found = tests_of(behaviour_tests)
+    found = found_in(behaviour_tests)
     for file in files:
-        own = tests_of(_imported(project, file))
+        own = found_in(_imported(project, file))
         if not own:
             raise UsageError(
                 f"behave.modules: {file} has no function with @behavioural_test(...). See docs/behaviour.md."

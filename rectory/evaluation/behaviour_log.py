@@ -35,7 +35,8 @@ class Relabelled:
 class Changed:
     """A training set in which some users' pasts are other ones.
 
-    bereft, nudged: codes of those who lost their strongest interest, or a few rows. whole: all but the bereft.
+    bereft, nudged: codes of those who lost their strongest interest, or a few rows. spared: codes of users who were
+        seen as late as the bereft and kept it.
     interest: (n,) bool: rows of every user's strongest interest in the set that was changed.
     share: of the rows of the bereft that are gone.
     """
@@ -43,7 +44,7 @@ class Changed:
     train: TrainingSet
     bereft: Int32Array
     nudged: Int32Array
-    whole: Int32Array
+    spared: Int32Array
     interest: BoolArray
     share: float
 
@@ -135,7 +136,10 @@ def relabelled(train: TrainingSet, seed: int) -> Relabelled:
 
 
 def changed(train: TrainingSet, users: Int32Array, seed: int) -> Changed:
-    """Half of the users lose their strongest interest, a quarter loses 2% of its rows, a quarter nothing.
+    """A quarter of the users loses its strongest interest, another 2% of its rows, the others nothing.
+
+    The bereft are half of those seen late: a recipe may have forgotten the others, and what it has forgotten cannot be
+    taken from it.
 
     All in one set, so that one refit answers for both: what the lists of users with all of their past or nearly all do
     is what the others' changes and the luck of a fit do to anybody.
@@ -143,13 +147,17 @@ def changed(train: TrainingSet, users: Int32Array, seed: int) -> Changed:
     Args:
         users: every user, in an order that has nothing to do with their past.
     """
-    half, quarter = len(users) // 2, len(users) // 4
-    bereft, nudged = users[:half], users[half : half + quarter]
+    last = np.zeros(train.n_users)
+    last[train.user] = train.time
+    late = last[users] >= np.median(last)
+    seen_late = users[late]
+    bereft, spared = seen_late[: len(seen_late) // 2], seen_late[len(seen_late) // 2 :]
+    nudged = np.setdiff1d(users, bereft)[::3]
     interest = _strongest_interest(train)
     strongest = interest & np.isin(train.user, bereft)
     dropped = _some_rows(train, seed) & np.isin(train.user, nudged)
     share = float(strongest.sum() / max(np.isin(train.user, bereft).sum(), 1))
-    return Changed(without(train, strongest | dropped), bereft, nudged, users[half:], interest, share)
+    return Changed(without(train, strongest | dropped), bereft, nudged, spared, interest, share)
 
 
 def _strongest_interest(train: TrainingSet) -> BoolArray:

@@ -40,6 +40,10 @@ _LEAST_INTERACTIONS = 5
 _PERMUTATIONS = 200
 _NEAR_MISS_USERS = 500
 _DRAWS = 5
+_WORTH_SINKING = 0.01
+"""Share of the catalogue; where the interval reaches it, a sinking that is not shown is no failure that is."""
+_WORTH = 0.1
+"""Share of the nearness of what users took to itself that misses should have."""
 _NEIGHBOURS = 25
 """Ranks up to which items count as equally popular."""
 
@@ -76,7 +80,7 @@ def interest_moves_list(context: Context) -> Finding:
     change, model = context.changed
     sunk = [
         _place_of_interest(context, model, users) - _place_of_interest(context, context.base, users)
-        for users in (change.bereft[:_ASKED_USERS], change.whole[:_ASKED_USERS])
+        for users in (change.bereft[:_ASKED_USERS], change.spared[:_ASKED_USERS])
     ]
     found = difference(*sunk)
     moved = 1.0 - _kept(context, model, change.bereft).mean()
@@ -85,6 +89,8 @@ def interest_moves_list(context: Context) -> Finding:
         f"{sunk[0].mean():.1%} of the catalogue, other users' by {sunk[1].mean():.1%}: difference "
         f"{found.value:.1%} [{found.low:.1%}, {found.high:.1%}], must lie above 0; {moved:.0%} of the first {K} are new"
     )
+    if found.low <= 0 and found.high >= _WORTH_SINKING:
+        raise NotApplicable(f"too few users to tell; {text}")
     return Finding(found.low > 0, text, found.value, 0.0)
 
 
@@ -211,13 +217,14 @@ def near_misses_are_near(context: Context) -> Finding:
     if best.low <= 0:
         raise NotApplicable(f"what users take is no more alike in declared features than what others take: {best}")
     nearest = max(found.values(), key=lambda one: one.low)
-    if nearest.low <= 0 and nearest.high >= best.value:
-        raise NotApplicable(f"{n} users are too few to tell: {nearest}, where what they took themselves has {best}")
     shown = ", ".join(f"than {name} {one.value:+.3f} [{one.low:+.3f}, {one.high:+.3f}]" for name, one in found.items())
     text = (
         f"misses of {n} users are nearer to what they took (cosine of declared features) {shown}: one must lie above "
         f"0; what they took is nearer to itself by {best.value:+.3f}"
     )
+    # A failure has to be shown, not only a gain missed: the interval stays below what would be worth having.
+    if nearest.low <= 0 and max(one.high for one in found.values()) >= _WORTH * best.value:
+        raise NotApplicable(f"too few users to tell; {text}")
     return Finding(nearest.low > 0, text, nearest.value, 0.0)
 
 
