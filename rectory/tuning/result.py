@@ -154,6 +154,7 @@ def summarise(study: Study, plan: Plan, samples: int, seed: int) -> Tuned:
 
 def _tried(trial: FrozenTrial) -> Tried:
     facts, state = trial.user_attrs, _STATES[trial.state.name]
+    fit = facts.get("fit", {})
     curve = [trial.intermediate_values[step] for step in sorted(trial.intermediate_values)]
     score = trial.value if state == "complete" else (curve[-1] if curve and state == "pruned" else None)
     return Tried(
@@ -162,11 +163,11 @@ def _tried(trial: FrozenTrial) -> Tried:
         origin=facts.get("origin", "proposed"),
         values=facts.get("values", {}),
         score=score,
-        steps=facts.get("steps", len(curve)),
-        seconds=facts.get("seconds", 0.0),
+        steps=fit.get("steps", 0),
+        seconds=fit.get("seconds", 0.0),
         curve=curve,
-        chosen=facts.get("chosen", {}),
-        by_user=facts.get("by_user", False),
+        chosen=fit.get("chosen", {}),
+        by_user=fit.get("by_user", False),
         same_as=facts.get("same_as"),
         reason=facts.get("reason"),
         began=_utc(trial.datetime_start) or "",

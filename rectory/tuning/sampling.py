@@ -29,8 +29,8 @@ _STARTUP_TRIALS = 8
 """Random trials before TPE has something to learn from."""
 _UNPRUNED_TRIALS = 4
 """Whole trials before the median of them may end another."""
-_WARMUP_STEPS = 2
-"""Steps that every trial gets."""
+_WARMUP_STEPS = 3
+"""The earliest step (they count from 1) that a trial may be ended at."""
 
 
 class OrdinalSampler(BaseSampler):

@@ -88,6 +88,22 @@ SPACES: dict[str, Space | str] = {
     "popularity": "its fit tries every pair of windows_days and half_lives_days already: lengthen these lists in "
     "params.yaml instead",
     "personal_frequency": (Choice("popularity_window_days", (3.0, 7.0, 14.0, 28.0, 56.0, 112.0, None)),),
+    # Its fit tries weightings, neighbours, decays and what fills up.
+    "item_knn": (Number("min_users", 1, 20, log=True),),
+    "ease": (Number("links", 30, 3000, log=True),),
+    # Its fit tries decays, powers and what fills up.
+    "transitions": (
+        Number("lags", 1, 12),
+        Number("neighbours", 20, 500, log=True),
+        Number("recent", 10, 1000, log=True),
+        Choice("basket_seconds", (0.0, 60.0, 600.0, 3600.0, 86_400.0)),
+        Number("largest_basket", 10, 100, log=True),
+    ),
+    "content": "its fit tries all that its lists name already: lengthen half_lives_days, lean_on or the popularity "
+    "lists in params.yaml instead",
+    # Their fits try half-lives, penalties, confidences and what fills up.
+    "als": (Number("components", 16, 256, log=True),),
+    "bpr": (Number("components", 16, 256, log=True), Number("learning_rate", 0.005, 0.2, log=True)),
     "lightfm_hybrid": (
         Number("components", 16, 128, log=True),
         Number("learning_rate", 0.01, 0.2, log=True),

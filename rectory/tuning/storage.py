@@ -8,8 +8,7 @@ worker      process id of who is at work on it
 killed      why it was not seen through; such a trial counts for nothing and is enqueued again
 reason      why it failed or was given up
 same_as     number of the earlier trial with equal values, whose score it takes over
-by_user     the scores of its users are kept, beside the file
-seconds, steps, chosen: of the fit
+fit         seconds, steps, chosen, and by_user: the scores of its users are kept, beside the file
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
@@ -17,6 +16,8 @@ from rectory.models.protocol import Fitted, Recommender
 from rectory.params.candidates import CandidateParams
 from rectory.params.sections import TrainParams
 
+_SAME = 1e-9
+"""Difference that summing in another order may make."""
 Watch = Callable[[float, int], None]
 """Hears the best score so far and the number of steps, from 1; may raise to end the trial."""
 
@@ -26,32 +27,34 @@ class Outcome:
     """What a trial found.
 
     per_user: (n_users,) validation scores whose mean is `score`; None: the model does not tell them.
-    curve: best score after each step.
     """
 
     score: float
     per_user: Float64Array | None
     chosen: dict[str, Any]
-    curve: list[float]
-    seconds: float
 
 
 class Steps:
-    """Observer of one model: keeps the best step's scores and passes the best mean on."""
+    """Observer of one model: keeps each step's scores and passes the best mean so far on."""
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
-        self.best: Float64Array | None = None
+        self._by_user: list[Float64Array] = []
+        self._means: list[float] = []
         self.curve: list[float] = []
+        """Best mean after each step."""
 
     def __call__(self, values: Float64Array) -> None:
-        score = float(np.mean(values)) if len(values) else 0.0
-        if not self.curve or score > self.curve[-1]:
-            self.best = values.copy()
-            self.curve.append(score)
-        else:
-            self.curve.append(self.curve[-1])
+        mean = float(np.mean(values)) if len(values) else 0.0
+        self._by_user.append(values.copy())
+        self._means.append(mean)
+        self.curve.append(max([mean, *self.curve[-1:]]))
         self._watch(self.curve[-1], len(self.curve))
+
+    def of(self, score: float) -> Float64Array | None:
+        """Scores of the latest step with this mean: a fit may choose another step than the best. None: no such step."""
+        found = [step for step, mean in enumerate(self._means) if abs(mean - score) < _SAME]
+        return self._by_user[found[-1]] if found else None
 
 
 def try_candidate(candidate: CandidateParams, train: TrainingSet, settings: TrainParams, steps: Steps) -> Outcome:
@@ -60,7 +63,6 @@ def try_candidate(candidate: CandidateParams, train: TrainingSet, settings: Trai
     Raises:
         RectoryError: the fit failed; also whatever the steps' watch raises.
     """
-    began = time.perf_counter()
     model = build(candidate, settings.seed, settings.validation_users)
     cast("Fitted", model).observer = steps
     _search_only(model, train)
@@ -68,9 +70,7 @@ def try_candidate(candidate: CandidateParams, train: TrainingSet, settings: Trai
     report = model.report
     if not np.isfinite(report.score):
         raise RectoryError(f"the validation score is {report.score}: training diverged.")
-    told = steps.best is not None and abs(steps.curve[-1] - report.score) < 1e-9
-    seconds = time.perf_counter() - began
-    return Outcome(report.score, steps.best if told else None, dict(report.chosen), steps.curve, seconds)
+    return Outcome(report.score, steps.of(report.score), dict(report.chosen))
 
 
 def _search_only(model: Recommender, train: TrainingSet) -> None:

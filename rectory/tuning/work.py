@@ -85,7 +85,7 @@ def _try(study: Study, plan: Plan, settings: TrainParams, train: TrainingSet, tr
         candidate = with_values(settings.candidates[plan.candidate], values)
         outcome = try_candidate(candidate, train, settings, steps)
     except TrialPruned:
-        _note_fit(trial, steps, time.perf_counter() - began)
+        _note_fit(trial, steps, began)
         study.tell(trial, state=TrialState.PRUNED)
     except _OutOfTime:
         frozen = next(one for one in study.get_trials(deepcopy=False) if one.number == trial.number)
@@ -93,12 +93,12 @@ def _try(study: Study, plan: Plan, settings: TrainParams, train: TrainingSet, tr
     except (RectoryError, ValidationError, MemoryError) as error:
         # Values that cannot be fitted are an answer too: the next ones are tried.
         reason = describe(error) if isinstance(error, ValidationError) else str(error) or type(error).__name__
-        _note_fit(trial, steps, time.perf_counter() - began)
+        _note_fit(trial, steps, began)
         trial.set_user_attr("reason", reason)
         study.tell(trial, state=TrialState.FAIL)
     else:
-        _note_fit(trial, steps, outcome.seconds)
         _keep(plan, trial, outcome)
+        _note_fit(trial, steps, began, chosen=outcome.chosen, by_user=outcome.per_user is not None)
         study.tell(trial, outcome.score)
 
 
@@ -120,15 +120,13 @@ def _watch(plan: Plan, trial: Trial) -> Any:
     return watch
 
 
-def _note_fit(trial: Trial, steps: Steps, seconds: float) -> None:
-    trial.set_user_attr("steps", len(steps.curve))
-    trial.set_user_attr("seconds", round(seconds, 3))
+def _note_fit(trial: Trial, steps: Steps, began: float, **more: Any) -> None:
+    facts = {"steps": len(steps.curve), "seconds": round(time.perf_counter() - began, 3)}
+    trial.set_user_attr("fit", {**facts, **more})
 
 
 def _keep(plan: Plan, trial: Trial, outcome: Outcome) -> None:
     """Per-user scores go to a file of their own: thousands of numbers have no business in a table of attributes."""
-    trial.set_user_attr("chosen", outcome.chosen)
-    trial.set_user_attr("by_user", outcome.per_user is not None)
     if outcome.per_user is not None:
         write_arrays(plan.scores / f"{trial.number}.npz", {"score": outcome.per_user})
 
@@ -148,8 +146,6 @@ def _take_over(study: Study, trial: Trial, earlier: FrozenTrial) -> None:
     from optuna.trial import TrialState
 
     trial.set_user_attr("same_as", earlier.user_attrs.get("same_as", earlier.number))
-    trial.set_user_attr("steps", 0)
-    trial.set_user_attr("seconds", 0.0)
     if earlier.state == TrialState.COMPLETE:
         study.tell(trial, earlier.value)
     else:
