@@ -187,10 +187,6 @@ class Workspace:
         """Bundle of a recipe, fitted on the history."""
         return self.root / "refits" / safe_name(name, "recipe")
 
-    def behaviour(self, candidate: str) -> Path:
-        """What the behavioural tests found."""
-        return self.root / "metrics" / "behaviour" / f"{safe_name(candidate, 'candidate')}.json"
-
     # Run: decisions and results.
     @property
     def registered(self) -> Path:
