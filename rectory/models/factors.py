@@ -40,7 +40,9 @@ class Factors:
         """Typical vectors for who was not trained, and a scale on which popularity in [0, 1] can be added.
 
         Without a history there is no vector of one's own; untrained ones are zero or the random start. The mean of the
-        trained ones puts a new item where an average one stands. The users' best scores become 1 on average.
+        trained ones makes an unknown user the average user, for whom an untrained item stands level with the last of
+        the trained ones: half of a catalogue may be dead, and an average place would put it above much that sells.
+        The users' best scores become 1 on average.
 
         Args:
             user, item, level: as trained; copied.
@@ -48,14 +50,16 @@ class Factors:
         """
         whole = np.tile(user[users].mean(axis=0, keepdims=True), (len(user) + 1, 1))
         whole[users] = user[users]
-        typical = np.tile(item[items].mean(axis=0, keepdims=True), (len(item), 1))
-        typical[items] = item[items]
-        levels = np.full(len(item), level[items].mean())
+        vectors = np.tile(item[items].mean(axis=0, keepdims=True), (len(item), 1))
+        vectors[items] = item[items]
+        average = vectors @ whole[-1]
+        last = (average[items] + level[items]).min()
+        levels = last - average
         levels[items] = level[items]
         asked = users[np.unique(np.linspace(0, len(users) - 1, _SCALE_USERS).astype(np.int64))]
-        best = (whole[asked] @ typical.T + levels).max(axis=1).mean()
+        best = (whole[asked] @ vectors.T + levels).max(axis=1).mean()
         scale = 1.0 / best if best > 0 else 1.0
-        return cls(*(part.astype(np.float32) for part in (whole, typical * scale, levels * scale)))
+        return cls(*(part.astype(np.float32) for part in (whole, vectors * scale, levels * scale)))
 
 
 class FactorModel(Fitted):
