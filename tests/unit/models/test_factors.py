@@ -59,25 +59,31 @@ def test_an_unknown_user_is_answered_with_what_most_take(kind):
 
 @pytest.mark.parametrize("kind", ["als", "bpr"])
 def test_recent_interactions_win_with_a_half_life(kind):
-    """Everybody took the first five items eight times, long ago, and the last five once, lately."""
-    user = np.tile(np.repeat(np.arange(30), 5), 9)
-    item = np.concatenate([np.tile(np.arange(5), 30 * 8), np.tile(np.arange(5, 10), 30)])
+    """Everybody took five of the first ten items eight times, long ago, and five of the others once, lately."""
     rng = np.random.default_rng(0)
-    day = np.concatenate([rng.uniform(0, 20, 150 * 8), rng.uniform(180, 199, 150)])
-    train = training_set(user, item, day, n_users=30, n_items=10, repeats=True)
+    early, late = (np.array([rng.permutation(10)[:5] for _ in range(60)]) for _ in range(2))
+    user = np.repeat(np.arange(60), 5)
+    train = training_set(
+        np.concatenate([np.tile(user, 8), user]),
+        np.concatenate([np.tile(early.ravel(), 8), 10 + late.ravel()]),
+        np.concatenate([rng.uniform(0, 20, 300 * 8), rng.uniform(180, 199, 300)]),
+        n_users=60,
+        n_items=20,
+        repeats=True,
+    )
     chosen = {
         "regularization": 0.01,
         "alpha": 10.0,
-        "epochs": 10,
+        "epochs": 40,
         "popularity_weight": 1e-6,
         "popularity_window_days": None,
     }
-    late = {}
+    share = {}
     for half_life in (10.0, None):
         fitted = model(kind).refit(train, {**chosen, "half_life_days": half_life})
-        late[half_life] = (fitted.recommend(np.arange(30, dtype=np.int32), 2).items >= 5).mean()
-    assert late[10.0] > 0.95
-    assert late[None] < 0.2
+        share[half_life] = (fitted.recommend(np.arange(60, dtype=np.int32), 2).items >= 10).mean()
+    assert share[10.0] > 0.95
+    assert share[None] < 0.4
 
 
 def test_pairs_are_stored_as_often_as_their_weight_says():
