@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.ratios import alternating, median_ratio, median_seconds
 from rectory.features.training_set import TrainingSet
-from rectory.models import lightfm_hybrid
+from rectory.models.lightfm_hybrid import LightFMHybrid
+from rectory.models.lightfm_training import Training, new_lightfm
 from rectory.params.candidates import LightFMHybridParams
 
 if TYPE_CHECKING:
@@ -63,37 +64,37 @@ def compare_fits(
     """
     half_life, found = chosen["half_life_days"], max(1, int(chosen["epochs"]))
     # The fit's own inner part: a whole `fit` would search first, which the bare one does not.
-    run = lightfm_hybrid._Run(params, seed, train, half_life)
+    run = Training(params, seed, train, half_life)
     began = time.perf_counter()
     run.train(1)
     one_epoch = time.perf_counter() - began
     epochs = max(1, min(found, int(budget_seconds / (len(_CONTESTANTS) * _FEWEST_ROUNDS * one_epoch))))
-    model = lightfm_hybrid.LightFMHybrid(params, seed, validation_users=0)
-    bare = lightfm_hybrid._lightfm(params, seed)
+    model = LightFMHybrid(params, seed, validation_users=0)
+    bare = new_lightfm(params, seed)
 
     def ours() -> None:
-        run._model = lightfm_hybrid._lightfm(params, seed)
+        run.model = new_lightfm(params, seed)
         run.train(epochs)
         model._take(run)
 
     def whole() -> None:
-        final = lightfm_hybrid._Run(params, seed, train, half_life)
+        final = Training(params, seed, train, half_life)
         final.train(epochs)
         model._take(final)
 
     def alone() -> None:
         bare.fit(
-            run._pairs.interactions,
+            run.pairs.interactions,
             user_features=run.users.matrix,
-            item_features=run._item_matrix,
-            sample_weight=run._pairs.weights,
+            item_features=run.item_matrix,
+            sample_weight=run.pairs.weights,
             epochs=epochs,
             num_threads=params.threads,
         )
 
     seconds = alternating(dict(zip(_CONTESTANTS, (alone, ours, whole), strict=True)), _ROUNDS, budget_seconds)
     comparison = FitComparison(
-        pairs=int(run._pairs.interactions.nnz),
+        pairs=int(run.pairs.interactions.nnz),
         components=params.components,
         half_life_days=half_life,
         epochs=epochs,

@@ -7,27 +7,24 @@ Bengio and Usunier, "WSABIE", IJCAI 2011.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from scipy.sparse import csr_array, vstack
 
 from rectory.arrays import Float32Array, Int32Array
-from rectory.errors import RectoryError
 from rectory.features.training_set import TrainingSet
 from rectory.files import read_arrays, read_json, write_arrays, write_json
-from rectory.models.lightfm_matrices import Pairs, Rows, entity_rows, weighted_pairs
+from rectory.models.lightfm_matrices import Rows
+from rectory.models.lightfm_search import search
+from rectory.models.lightfm_training import Parts, Training
 from rectory.models.protocol import FitReport, Fitted, Reason, TopK
+from rectory.models.search import Found
 from rectory.models.topk import excluding_self, rank_factors
 from rectory.models.validation import METRIC, Validation
 from rectory.params.candidates import LightFMHybridParams
 
-if TYPE_CHECKING:
-    from lightfm import LightFM
-
 _PAIRS_AT_ONCE = 1 << 18
-_PROBE_EPOCHS = 2
-"""Epochs that each half-life gets before the best one goes on alone."""
 _EPOCHS_UNVALIDATED = 5
 """Epochs when the validation window has nobody to score."""
 
@@ -46,8 +43,7 @@ class LightFMHybrid(Fitted):
         self._validation_users = validation_users
         self._user_rows: Rows
         self._item_rows: Rows
-        self._parts: dict[str, Float32Array] = {}
-        """{user,item}_{embeddings (n_columns, d), biases (n_columns,)}."""
+        self._parts: Parts = {}
 
     # Fitting.
 
@@ -57,55 +53,36 @@ class LightFMHybrid(Fitted):
         Raises:
             RectoryError: training diverged.
         """
-        half_life, epochs, score, curve = self._search(train)
-        chosen = {"half_life_days": half_life, "epochs": epochs}
-        self._report = FitReport(METRIC, score, chosen, curve)
-        return self.refit(train, chosen)
+        found = self._search(train)
+        self._report = FitReport(METRIC, found.score, found.chosen, found.curve)
+        return self.refit(train, found.chosen)
 
     def refit(self, train: TrainingSet, chosen: dict[str, Any]) -> Self:
-        run = _Run(self._params, self._seed, train, chosen["half_life_days"])
-        run.train(chosen["epochs"])
-        self._take(run)
-        return self
+        training = Training(self._params, self._seed, train, chosen["half_life_days"])
+        training.train(chosen["epochs"])
+        return self._take(training)
 
-    def _search(self, train: TrainingSet) -> tuple[float | None, int, float, list[dict[str, Any]]]:
-        """Half-life, epochs, validation score and the curve.
-
-        Every half-life gets a few epochs; the best goes on until `patience` epochs in a row were no better.
-        """
+    def _search(self, train: TrainingSet) -> Found:
         params = self._params
         validation = Validation(train, self._validation_users, self._seed)
         before = train.before_validation()
         if len(before.user) == 0 or len(validation.users) == 0:
-            return params.half_lives_days[0], min(_EPOCHS_UNVALIDATED, params.max_epochs), 0.0, []
-        curve: list[dict[str, Any]] = []
+            epochs = min(_EPOCHS_UNVALIDATED, params.max_epochs)
+            return Found({"half_life_days": params.half_lives_days[0], "epochs": epochs}, 0.0, [])
+        return search(
+            params.half_lives_days,
+            lambda half_life: Training(params, self._seed, before, half_life),
+            lambda training: validation.heard(self._take(training)),
+            max_epochs=params.max_epochs,
+            patience=params.patience,
+        )
 
-        def step(run: _Run) -> float:
-            run.train(1)
-            self._take(run)
-            score = validation.score(self)
-            curve.append({"half_life_days": run.half_life_days, "epoch": run.epochs, "score": score})
-            return score
-
-        best_score, best_run, best_epochs = -1.0, None, 0
-        for half_life in params.half_lives_days:
-            run = _Run(params, self._seed, before, half_life)
-            for _ in range(min(_PROBE_EPOCHS, params.max_epochs)):
-                score = step(run)
-                if score > best_score:
-                    best_score, best_run, best_epochs = score, run, run.epochs
-        assert best_run is not None  # noqa: S101 - there is at least one half-life, and every score is above -1
-        while best_run.epochs < params.max_epochs and best_run.epochs - best_epochs < params.patience:
-            score = step(best_run)
-            if score > best_score:
-                best_score, best_epochs = score, best_run.epochs
-        return best_run.half_life_days, best_epochs, best_score, curve
-
-    def _take(self, run: _Run) -> None:
-        """Make the state of `run` this model's own."""
-        self._user_rows, self._item_rows = run.users, run.items
-        self._parts = run.parts()
+    def _take(self, training: Training) -> Self:
+        """Make what is learnt by now this model's own."""
+        self._user_rows, self._item_rows = training.users, training.items
+        self._parts = training.parts()
         self._combine()
+        return self
 
     def _combine(self) -> None:
         """Representations with the biases as further columns: score = query . factor."""
@@ -187,69 +164,3 @@ class LightFMHybrid(Fitted):
         model._parts = parts
         model._combine()
         return model
-
-
-class _Run:
-    """One LightFM in training. All matrices are made once; an epoch adds nothing to LightFM's own work."""
-
-    def __init__(
-        self, params: LightFMHybridParams, seed: int, train: TrainingSet, half_life_days: float | None
-    ) -> None:
-        self.half_life_days = half_life_days
-        self.epochs = 0
-        self._threads = params.threads
-        pairs = weighted_pairs(train, half_life_days)
-        users, items = np.unique(pairs.interactions.row), np.unique(pairs.interactions.col)
-        self.users = entity_rows(users, train.n_users, train.user_features if params.use_user_features else None)
-        self.items = entity_rows(items, train.n_items, train.item_features if params.use_item_features else None)
-        # Only items that were taken are drawn as negatives: the others may be new, which is no dislike.
-        pairs = pairs.among(items)
-        self._item_matrix = self.items.matrix[items]
-        self._pairs: Pairs = pairs.with_negatives(seed) if params.loss == "logistic" else pairs
-        self._model = _lightfm(params, seed)
-
-    def train(self, epochs: int) -> None:
-        """Go on for `epochs` passes over the pairs."""
-        try:
-            self._model.fit_partial(
-                self._pairs.interactions,
-                user_features=self.users.matrix,
-                item_features=self._item_matrix,
-                sample_weight=self._pairs.weights,
-                epochs=epochs,
-                num_threads=self._threads,
-            )
-        except ValueError as error:
-            raise RectoryError(
-                f"lightfm_hybrid: training stopped in epoch {self.epochs + 1} to {self.epochs + epochs}: {error}. "
-                "Lower `learning_rate` of the candidate in params.yaml."
-            ) from error
-        self.epochs += epochs
-
-    def parts(self) -> dict[str, Float32Array]:
-        """Embedding and bias of each column; views, valid until the next epoch.
-
-        The typical identity is the mean of the trained ones. No row in training uses its column.
-        """
-        for side, rows in (("user", self.users), ("item", self.items)):
-            for part in ("embeddings", "biases"):
-                values = getattr(self._model, f"{side}_{part}")
-                values[rows.typical] = values[: len(rows.trained)].mean(axis=0) if len(rows.trained) else 0.0
-        return {
-            f"{side}_{part}": getattr(self._model, f"{side}_{part}")
-            for side in ("user", "item")
-            for part in ("embeddings", "biases")
-        }
-
-
-def _lightfm(params: LightFMHybridParams, seed: int) -> LightFM:
-    from lightfm import LightFM
-
-    return LightFM(
-        no_components=params.components,
-        loss=params.loss,
-        learning_rate=params.learning_rate,
-        item_alpha=params.item_alpha,
-        user_alpha=params.user_alpha,
-        random_state=seed,
-    )

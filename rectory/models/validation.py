@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import csr_array
 
-from rectory.arrays import Array, Float64Array
+from rectory.arrays import Array, Float64Array, Int32Array
 from rectory.features.training_set import TrainingSet
 from rectory.metrics.hits import hit_matrix
 from rectory.metrics.ranking import ndcg
@@ -26,6 +26,9 @@ class Validation:
         train: the whole training set, with the validation window.
         max_users: above it, that many users are drawn.
         seed: of the draw, so that every candidate of a run sees the same users.
+
+    users: (n,) codes. relevant: (n, n_items) what each took in the window. exclude: (n, n_items) what may not be
+    recommended to each; None where repeats are allowed.
     """
 
     def __init__(self, train: TrainingSet, max_users: int, seed: int) -> None:
@@ -46,23 +49,31 @@ class Validation:
         relevant = csr_array((ones, (row[sampled], item[sampled])), shape=(len(users), train.n_items))
         relevant.sum_duplicates()
         self.users = users.astype(np.int32)
-        self._relevant = relevant
+        self.relevant = relevant
         self._counts = np.diff(relevant.indptr)
-        self._exclude = None if seen is None else seen[users]
+        self.exclude = None if seen is None else seen[users]
 
     def score(self, model: Recommender) -> float:
         """Mean over the users; 0 when the window has no user to score. The model's observer, if any, hears of it."""
+        values = self.heard(model)
+        return float(np.mean(values)) if len(values) else 0.0
+
+    def heard(self, model: Recommender) -> Float64Array:
+        """(n,) the score of each of `users`; the model's observer, if any, hears of it."""
         values = self.per_user(model)
         if isinstance(model, Fitted) and model.observer is not None:
             model.observer(values)
-        return float(np.mean(values)) if len(values) else 0.0
+        return values
 
     def per_user(self, model: Recommender) -> Float64Array:
         """(n,) the score of each of `users`."""
         if len(self.users) == 0:
             return np.zeros(0)
-        top = model.recommend(self.users, K, exclude=self._exclude)
-        return ndcg(hit_matrix(top.items, self._relevant), self._counts)
+        return self.of_lists(model.recommend(self.users, K, exclude=self.exclude).items)
+
+    def of_lists(self, items: Int32Array) -> Float64Array:
+        """(n,) the score of each user's list; items: (n, 10) codes, best first."""
+        return ndcg(hit_matrix(items, self.relevant), self._counts)
 
 
 def _contains(matrix: csr_array, rows: Array, columns: Array) -> Array:

@@ -11,6 +11,8 @@ import pytest
 from rectory.errors import RectoryError
 from rectory.models.lightfm_hybrid import LightFMHybrid
 from rectory.models.lightfm_matrices import entity_rows, weighted_pairs
+from rectory.models.lightfm_search import clearly_better, search
+from rectory.models.lightfm_training import PARTS
 from rectory.params.candidates import LightFMHybridParams
 from tests.conformance.synthetic import training_set, two_tastes
 
@@ -68,25 +70,27 @@ def test_features_that_no_trained_entity_has_are_left_out():
     assert entity_rows(np.array([0], dtype=np.int32), 3, train.item_features).features == ("group=0",)
 
 
-def test_scores_are_those_of_lightfm():
+def test_scores_are_those_of_lightfm_averaged_over_its_epochs():
     """Against LightFM's own predict, for trained users and items."""
     from lightfm import LightFM
 
     train = two_tastes(repeats=True)
-    model = hybrid(half_lives_days=(None,)).fit(train)
+    model = hybrid().refit(train, {"half_life_days": None, "epochs": 3})
     pairs = weighted_pairs(train, None)
     users, items = np.unique(train.user), np.unique(train.item)
     user_rows = entity_rows(users, train.n_users, train.user_features).matrix
     item_rows = entity_rows(items, train.n_items, train.item_features).matrix[items]
     bare = LightFM(no_components=8, loss="warp", learning_rate=0.05, random_state=3)
     narrow = pairs.among(items)
-    bare.fit(
-        narrow.interactions,
-        user_features=user_rows,
-        item_features=item_rows,
-        sample_weight=narrow.weights,
-        epochs=model.report.chosen["epochs"],
-    )
+    ends = {name: [] for name in PARTS}
+    for _ in range(3):
+        bare.fit_partial(
+            narrow.interactions, user_features=user_rows, item_features=item_rows, sample_weight=narrow.weights
+        )
+        for name, kept in ends.items():
+            kept.append(getattr(bare, name).copy())
+    for name, kept in ends.items():
+        setattr(bare, name, np.mean(kept, axis=0, dtype=np.float64).astype(np.float32))
     for user in (0, 17, 58):
         theirs = bare.predict(user, np.arange(len(items)), item_features=item_rows, user_features=user_rows)
         top = model.recommend(np.array([user], dtype=np.int32), 40, items=items)
@@ -114,19 +118,56 @@ def test_other_seed_other_model_same_seed_same_model():
     assert (one.recommend(users, 5).scores != other.recommend(users, 5).scores).any()
 
 
-def test_early_stopping_ends_after_patience_and_the_best_epoch_is_refitted():
+def test_early_stopping_ends_after_patience_and_the_kept_epoch_is_refitted():
     model = hybrid(max_epochs=100, patience=2, half_lives_days=(None,)).fit(two_tastes())
     scores = [step["score"] for step in model.report.curve]
     assert len(scores) < 100
-    assert model.report.chosen["epochs"] == int(np.argmax(scores)) + 1
-    assert model.report.score == max(scores)
+    kept = model.report.chosen["epochs"]
+    assert len(scores) == max(kept + 2, 2)
+    assert model.report.score == scores[kept - 1]
+    again = hybrid().refit(two_tastes(), model.report.chosen)
+    users = np.arange(60, dtype=np.int32)
+    np.testing.assert_array_equal(again.recommend(users, 5).scores, model.recommend(users, 5).scores)
 
 
-def test_every_half_life_is_tried_and_the_chosen_one_has_the_best_score():
-    model = hybrid(half_lives_days=(5.0, 50.0, None)).fit(two_tastes())
-    assert {step["half_life_days"] for step in model.report.curve} == {5.0, 50.0, None}
-    best = max(model.report.curve, key=lambda step: step["score"])
-    assert model.report.chosen["half_life_days"] == best["half_life_days"]
+def scored(scores: dict[float | None, list[float]], **limits):
+    """Search over half-lives whose score after each epoch is given; every user scores alike, so no gain is unclear."""
+
+    class Made:
+        def __init__(self, half_life):
+            self.half_life_days, self.epochs = half_life, 0
+
+        def train(self, epochs):
+            self.epochs += epochs
+
+    def score(training):
+        return np.full(50, scores[training.half_life_days][training.epochs - 1])
+
+    return search(tuple(scores), Made, score, **{"max_epochs": 6, "patience": 2, **limits})
+
+
+def test_longer_half_lives_are_tried_until_one_is_worse():
+    found = scored({None: [9, 9], 30.0: [2, 3], 7.0: [1, 2], 14.0: [4, 5, 6, 5, 5, 5], 90.0: [9, 9]})
+    assert found.chosen == {"half_life_days": 14.0, "epochs": 3}
+    assert found.score == 6
+    assert [(step["half_life_days"], step["epoch"]) for step in found.curve] == [
+        *((days, epoch) for days in (7.0, 14.0, 30.0) for epoch in (1, 2)),
+        *((14.0, epoch) for epoch in (3, 4, 5)),
+    ]
+
+
+def test_the_best_of_all_may_be_to_forget_nothing():
+    found = scored({7.0: [1, 1], 90.0: [2, 2], None: [3, 3, 3, 4, 4, 4]}, patience=3)
+    assert found.chosen == {"half_life_days": None, "epochs": 4}
+
+
+def test_a_higher_mean_that_a_few_users_make_is_not_clearly_better():
+    old = np.zeros(100)
+    assert not clearly_better(old, old)
+    lucky = old.copy()
+    lucky[:3] = 1.0, -0.3, -0.3
+    assert not clearly_better(lucky, old)
+    assert clearly_better(np.linspace(0.0, 0.1, 100), old)
 
 
 def test_features_can_be_switched_off(tmp_path):
