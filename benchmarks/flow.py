@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 PHASES = (
     *("fetch", "validate", "snapshot", "split", "features", "reuse"),
-    *("train", "evaluate"),
+    *("train", "evaluate", "behave"),
     *("register", "promote", "score", "drift", "report"),
 )
-_SIDE_BY_SIDE = ("train", "evaluate")
+_AFTER_TRAINING = ("evaluate", "behave")
+_SIDE_BY_SIDE = ("train", *_AFTER_TRAINING)
 AIM_SHARE = 0.10
 AIM_SECONDS = 15.0
 
@@ -71,21 +71,22 @@ def compute_seconds(steps: list[Step], workers: int) -> float:
     """The shortest wall in which the steps' own work could be done.
 
     Steps made once follow each other, so their seconds add up. Candidates run side by side, `workers` at a time, each
-    evaluated after its training: no schedule is shorter than the longest of these chains, nor than all their seconds
-    shared out evenly. What a real schedule loses against that counts as overhead.
+    evaluated and asked how it behaves after its training, which two may go side by side: no schedule is shorter than
+    the longest of these chains, nor than all their seconds shared out evenly. What a real schedule loses against that
+    counts as overhead.
     """
     once = sum(step.seconds for step in steps if step.step not in _SIDE_BY_SIDE)
-    return once + candidates_seconds(_chains(steps), workers)
+    aside = [step for step in steps if step.step in _SIDE_BY_SIDE]
+    return once + max(_longest_chain(aside, workers), sum(step.seconds for step in aside) / workers)
 
 
-def candidates_seconds(chains: Mapping[str, float], workers: int) -> float:
-    """max(longest chain, sum of the chains / workers); 0 without candidates."""
-    return max(*chains.values(), sum(chains.values()) / workers) if chains else 0.0
-
-
-def _chains(steps: list[Step]) -> dict[str, float]:
-    chains: dict[str, float] = {}
+def _longest_chain(steps: list[Step], workers: int) -> float:
+    """Seconds of the candidate that takes longest; 0 without candidates."""
+    chains: dict[str, dict[str, float]] = {}
     for step in steps:
-        if step.step in _SIDE_BY_SIDE:
-            chains[step.candidate] = chains.get(step.candidate, 0.0) + step.seconds
-    return chains
+        chains.setdefault(step.candidate, {})[step.step] = step.seconds
+    together = max if workers > 1 else sum
+    return max(
+        (one.get("train", 0.0) + together([one.get(step, 0.0) for step in _AFTER_TRAINING]) for one in chains.values()),
+        default=0.0,
+    )

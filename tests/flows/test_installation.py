@@ -61,7 +61,7 @@ def test_prefect_history_is_complete(installation: Installation) -> None:
     with sqlite3.connect(installation.folder / ".rectory" / "prefect.db") as history:
         runs = dict(history.execute("select name, state_type from task_run").fetchall())
     expected = {"fetch", "validate", "snapshot", "split", "features", "register", "promote", "score", "drift", "report"}
-    expected |= {f"{step}-{name}" for step in ("train", "evaluate") for name in CANDIDATES}
+    expected |= {f"{step}-{name}" for step in ("train", "evaluate", "behave") for name in CANDIDATES}
     assert expected <= set(runs)
     assert {runs[name] for name in expected} == {"COMPLETED"}
 

@@ -69,6 +69,9 @@ def steps(**seconds: float) -> list[Step]:
 def test_compute_adds_single_steps_to_the_longest_chain():
     run = steps(fetch=1.0, train__slow=10.0, evaluate__slow=2.0, train__quick=1.0, evaluate__quick=1.0, report=3.0)
     assert compute_seconds(run, workers=2) == 1.0 + 3.0 + 12.0
+    both = steps(train__slow=10.0, evaluate__slow=2.0, behave__slow=3.0)
+    assert compute_seconds(both, workers=2) == 10.0 + 3.0, "evaluate and behave wait for train alone"
+    assert compute_seconds(both, workers=1) == 10.0 + 2.0 + 3.0
 
 
 def test_compute_is_no_less_than_the_candidates_shared_out_evenly():

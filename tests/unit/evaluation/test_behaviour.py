@@ -121,6 +121,16 @@ def test_a_test_of_ones_own_runs_beside_ours(tmp_path: Path) -> None:
     assert tests[-1].run(models.ask(models.Sound)).passed
 
 
+def test_the_example_of_the_docs_runs_as_it_stands(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "behaviour.md").read_text(encoding="utf-8")
+    example = page.partition("```python\n")[2].partition("```")[0]
+    (tmp_path / "my_tests.py").write_text(example, encoding="utf-8")
+    own = load_tests(tmp_path, ["my_tests.py"])[-1]
+    assert own.name == "no_item_for_everybody"
+    assert not own.run(models.ask(models.Popular)).passed
+    assert own.run(models.ask(models.Sound)).passed
+
+
 @pytest.mark.parametrize(
     ("text", "files", "match"),
     [
