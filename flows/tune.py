@@ -166,10 +166,10 @@ def _conclude(params: Params, workspace: Workspace, candidate: str) -> step.Conc
 @task(name="trials", task_run_name="trials", cache_policy=NO_CACHE)
 def _trials(params: Params, workspace: Workspace, candidate: str) -> None:
     """Let workers try, each a process of its own, until the plan is fulfilled."""
-    told("trials", lambda: _Team(params, workspace, candidate).work())
+    told("trials", lambda: Team(params, workspace, candidate).work())
 
 
-class _Team:
+class Team:
     """The workers of one call, watched over."""
 
     def __init__(self, params: Params, workspace: Workspace, candidate: str) -> None:
@@ -257,6 +257,3 @@ def _leave(done: step.Concluded) -> None:
     rows = [f"| {key} | {tuned.defaults.values[key]} | {tuned.best.values[key]} |" for key in tuned.best.values]
     table = "\n".join(["| key | default | best |", "|---|---|---|", *rows])
     create_markdown_artifact(key="tuning", markdown=f"{tuned.candidate}: {tuned.verdict}\n\n{table}\n\n`{done.page}`")
-
-
-__all__ = ["TuneResult", "may_tune", "tune"]

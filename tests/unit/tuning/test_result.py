@@ -86,9 +86,9 @@ def test_equal_studies_give_equal_pages(tuned):
 
 def test_a_study_is_one_parent_run_with_a_run_for_each_trial(tuned, tmp_path: Path, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    _, result = tuned
+    result = replace(tuned[1], trials=tuned[1].trials[:5])
     workspace = Workspace(tmp_path, tmp_path)
-    early = replace(result, trials=result.trials[:5])
+    early = replace(result, trials=result.trials[:3])
     parent = record_study(workspace, early)
     assert record_study(workspace, result) == parent
     client = Connection(workspace).client()
