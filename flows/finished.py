@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from rectory.files import read_json, replacing, sha256_file, sha256_json, write_json
-from rectory.models.catalogue import module_of
+from rectory.models.catalogue import modules_of
 from rectory.params import Params, dump_params
 from rectory.registry.lineage import CodeGraph, code_hash, lock_hash, own_tests
 from rectory.registry.store import ModelStore
@@ -43,7 +43,7 @@ def inputs_of(workspace: Workspace, params: Params, fingerprint: str) -> dict[st
     dumped = dump_params(params)
     del dumped["train"]["workers"]
     graph = CodeGraph()
-    kinds = {module_of(candidate.kind) for candidate in params.train.candidates.values()}
+    kinds = {module for one in params.train.candidates.values() for module in modules_of(one.kind)}
     sections = {f"params.{name}": sha256_json(values) for name, values in dumped.items()}
     return {
         "source": fingerprint,

@@ -68,16 +68,13 @@ class TrainingSet:
 
     def before_validation(self) -> TrainingSet:
         """The same id maps and features, without the rows of the validation window; `end` is its start."""
-        cut = int(np.searchsorted(self.time, self.validation_start, side="left"))
-        return replace(
-            self,
-            user=self.user[:cut],
-            item=self.item[:cut],
-            time=self.time[:cut],
-            weight=self.weight[:cut],
-            target=self.target[:cut],
-            end=self.validation_start,
-        )
+        return self.until(self.validation_start, self.validation_start)
+
+    def until(self, end: float, validation_start: float) -> TrainingSet:
+        """The same id maps and features with the rows before `end` (seconds) only, and another validation window."""
+        cut = int(np.searchsorted(self.time, end, side="left"))
+        rows = {name: getattr(self, name)[:cut] for name in ("user", "item", "time", "weight", "target")}
+        return replace(self, **rows, end=end, validation_start=validation_start)
 
     def age_days(self) -> Float64Array:
         """(n,) float64: days from each row to `end`, >= 0."""

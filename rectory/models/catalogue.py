@@ -11,15 +11,21 @@ from rectory.params.candidates import CandidateParams
 
 # Names, not imports: a candidate's lineage follows its own module only, and nobody pays for another model's libraries.
 _CLASSES = {
+    "blend": "rectory.models.blend:Blend",
     "popularity": "rectory.models.popularity:Popularity",
     "personal_frequency": "rectory.models.personal_frequency:PersonalFrequency",
     "item_knn": "rectory.models.item_knn:ItemKnn",
+    "user_knn": "rectory.models.user_knn:UserKnn",
+    "ease": "rectory.models.ease:Ease",
     "transitions": "rectory.models.transitions:Transitions",
     "content": "rectory.models.content:Content",
     "als": "rectory.models.als:Als",
     "bpr": "rectory.models.bpr:Bpr",
     "lightfm_hybrid": "rectory.models.lightfm_hybrid:LightFMHybrid",
 }
+
+# Any other kind may be one of their sources.
+_MADE_OF_OTHERS = ("blend",)
 
 
 def kinds() -> tuple[str, ...]:
@@ -34,6 +40,15 @@ def module_of(kind: str) -> str:
         UsageError: there is no such kind.
     """
     return _place(kind)[0]
+
+
+def modules_of(kind: str) -> tuple[str, ...]:
+    """The modules whose code decides what a model of this kind is: its own, and those of what it is made of.
+
+    Raises:
+        UsageError: there is no such kind.
+    """
+    return tuple(module_of(one) for one in kinds()) if kind in _MADE_OF_OTHERS else (module_of(kind),)
 
 
 def model_class(kind: str) -> type[Recommender]:

@@ -51,10 +51,16 @@ class FilledUp(Candidate):
         return {"popularity_weight": self.popularity_weights, "popularity_window_days": self.popularity_windows_days}
 
 
-class ItemKnnParams(FilledUp):
-    """Items like those that the user took, by who else took them."""
+class LikenessParams(FilledUp):
+    """Keys of models that read a user's history by what is like it."""
 
-    kind: Literal["item_knn"]
+    kind: str
+    half_lives_days: Annotated[tuple[HalfLife | None, ...], Field(min_length=1)] = (None, 60.0, 14.0)
+    """Half-lives to try of a history when it is read; null counts all alike."""
+    step_decays: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)] = (1.0, 0.9)
+    """Weights to try of a step back in a history: what counts an interaction less for each later moment."""
+    self_weights: Annotated[tuple[Annotated[float, Field(ge=0, le=1000)], ...], Field(min_length=1)] = (10.0, 1.0, 100)
+    """Weights to try of what is most alike, itself, where the card allows repeats; 1 is the next most alike."""
     popularity_weights: Annotated[tuple[Annotated[float, Field(gt=0, le=100)], ...], Field(min_length=1)] = (
         0.1,
         0.01,
@@ -63,7 +69,27 @@ class ItemKnnParams(FilledUp):
         3.0,
         10.0,
     )
-    """Weights of popularity in a score to try, against neighbours; the smallest only fills up and breaks ties."""
+    """Weights of popularity in a score to try; the smallest only fills up and breaks ties."""
+
+    def grid(self, repeats: bool) -> dict[str, tuple[Any, ...]]:
+        """What validation chooses from: name of the chosen value -> values to try, in the order of trying."""
+        return {
+            "self_weight": self.self_weights if repeats else (0.0,),
+            **self.likeness_grid(),
+            "half_life_days": self.half_lives_days,
+            "step_decay": self.step_decays,
+            **self.fill_grid(),
+        }
+
+    def likeness_grid(self) -> dict[str, tuple[Any, ...]]:
+        """The part of the grid that is the kind's own."""
+        return {}
+
+
+class ItemKnnParams(LikenessParams):
+    """Items like those that the user took, by who else took them."""
+
+    kind: Literal["item_knn"]
     weightings: Annotated[tuple[Literal["cosine", "bm25", "tfidf"], ...], Field(min_length=1)] = (
         "cosine",
         "bm25",
@@ -74,27 +100,39 @@ class ItemKnnParams(FilledUp):
     """Numbers of neighbours that each item keeps, to try."""
     min_users: Annotated[int, Field(ge=1)] = 2
     """Items that fewer users took have no neighbours."""
-    half_lives_days: Annotated[tuple[HalfLife | None, ...], Field(min_length=1)] = (None, 60.0, 14.0)
-    """Half-lives to try of the user's own history when it is read; null counts all alike."""
-    step_decays: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)] = (1.0, 0.9)
-    """Weights to try of a step back in the history: what counts an interaction less for each later moment."""
-    self_weights: Annotated[tuple[Annotated[float, Field(ge=0, le=1000)], ...], Field(min_length=1)] = (
-        10.0,
-        1.0,
-        100.0,
-    )
-    """Weights to try of an item for itself, where the card allows repeats."""
 
-    def grid(self, repeats: bool) -> dict[str, tuple[Any, ...]]:
-        """What validation chooses from: name of the chosen value -> values to try, in the order of trying."""
-        return {
-            "self_weight": self.self_weights if repeats else (0.0,),
-            "weighting": self.weightings,
-            "neighbours": self.neighbours,
-            "half_life_days": self.half_lives_days,
-            "step_decay": self.step_decays,
-            **self.fill_grid(),
-        }
+    def likeness_grid(self) -> dict[str, tuple[Any, ...]]:
+        return {"weighting": self.weightings, "neighbours": self.neighbours}
+
+
+class UserKnnParams(LikenessParams):
+    """What the people most like this user took."""
+
+    kind: Literal["user_knn"]
+    likenesses: Annotated[tuple[Literal["cosine", "pearson"], ...], Field(min_length=1)] = ("cosine", "pearson")
+    """Kinds of likeness to try; the best on validation is kept."""
+    neighbours: Annotated[tuple[Annotated[int, Field(ge=1, le=5000)], ...], Field(min_length=1)] = (100, 300)
+    """Numbers of most alike users that are asked, to try."""
+    max_users: Annotated[int, Field(ge=10)] = 20000
+    """Users that may be neighbours of others, those active last."""
+
+    def likeness_grid(self) -> dict[str, tuple[Any, ...]]:
+        return {"likeness": self.likenesses, "neighbours": self.neighbours}
+
+
+class EaseParams(LikenessParams):
+    """A linear model from all of a history to each item, in closed form."""
+
+    kind: Literal["ease"]
+    l2: Annotated[tuple[Annotated[float, Field(gt=0, le=10000)], ...], Field(min_length=1)] = (3.0, 0.3, 1.0, 10.0)
+    """Ridge terms to try, in units of the mean number of users of an item; the best on validation is kept."""
+    max_items: Annotated[int, Field(ge=10, le=50000)] = 6000
+    """Most taken items that are solved for; time grows with its cube, memory (16 bytes each) with its square."""
+    links: Annotated[int, Field(ge=1, le=50000)] = 200
+    """Weights kept into each item, the strongest."""
+
+    def likeness_grid(self) -> dict[str, tuple[Any, ...]]:
+        return {"l2": self.l2}
 
 
 class TransitionsParams(FilledUp):
@@ -229,6 +267,8 @@ SourceParams = Annotated[
     PopularityParams
     | PersonalFrequencyParams
     | ItemKnnParams
+    | UserKnnParams
+    | EaseParams
     | TransitionsParams
     | ContentParams
     | AlsParams
@@ -248,20 +288,25 @@ class BlendParams(Candidate):
             "lightfm": LightFMHybridParams(kind="lightfm_hybrid"),
             "own": PersonalFrequencyParams(kind="personal_frequency"),
             "recent": PopularityParams(kind="popularity", windows_days=(3, 7, 14, 28, 56)),
+            "item_knn": ItemKnnParams(kind="item_knn", popularity_weights=(0.01,)),
+            "transitions": TransitionsParams(kind="transitions", popularity_weights=(0.01,)),
+            "content": ContentParams(kind="content", popularity_weights=(0.01,)),
         }
     )
     """Name -> candidate section of each source. Sources that cannot say anything about a log are switched off."""
+    ease_items: Annotated[int, Field(ge=0)] = 3000
+    """A source of kind ease is switched off when more items than this were taken: its cost grows with the cube."""
     proposals: Annotated[int, Field(ge=10, le=500)] = 50
     """Items that each source proposes for each user; own items (where repeats are allowed) twice as many."""
     windows: Annotated[int, Field(ge=1, le=12)] = 3
     """Past windows, each as long as the validation window, that the ranker is trained on."""
     window_users: Annotated[int, Field(ge=100)] = 2500
     """Users of each past window that the ranker is trained on (sampled above it)."""
-    trees: Annotated[int, Field(ge=1, le=2000)] = 150
-    """Trees of the ranker."""
+    trees: Annotated[int, Field(ge=1, le=640)] = 160
+    """Most trees of the ranker; validation chooses how many of them are kept, down to none."""
     leaves: Annotated[int, Field(ge=2, le=255)] = 15
     """Leaves of each tree."""
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.08
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.05
     """Shrinkage of each tree."""
 
 

@@ -13,7 +13,7 @@ from rectory.data.card import Card
 from rectory.errors import StoreError
 from rectory.evaluation.behaviour import module_files
 from rectory.files import sha256_file, sha256_json
-from rectory.models.catalogue import module_of
+from rectory.models.catalogue import modules_of
 from rectory.params import Params, dump_params
 
 _PACKAGES = ("tasks", "rectory")
@@ -130,7 +130,7 @@ def recipe(params: Params, candidate: str) -> str:
 
 def candidate_code(kind: str, graph: CodeGraph | None = None) -> str:
     """Code hash of one kind of candidate: the steps that lead to it and its own module, no other model's."""
-    return code_hash((graph or CodeGraph()).modules([*_CANDIDATE_STEPS, module_of(kind)]))
+    return code_hash((graph or CodeGraph()).modules([*_CANDIDATE_STEPS, *modules_of(kind)]))
 
 
 def candidate_lineage(
@@ -174,7 +174,7 @@ def run_lineage(
         name: candidate_lineage(params, card, data, lock_file, name, graph=graph).key
         for name in params.train.candidates
     }
-    kinds = {module_of(one.kind) for one in params.train.candidates.values()}
+    kinds = {module for one in params.train.candidates.values() for module in modules_of(one.kind)}
     return _lineage(data, read, code_hash(graph.modules([*graph.steps(), *kinds])), lock_hash(lock_file))
 
 

@@ -10,7 +10,7 @@ import grimp
 import pytest
 from ruamel.yaml import YAML
 
-from rectory.models.catalogue import module_of
+from rectory.models.catalogue import modules_of
 from rectory.params import load_params
 
 ROOT = Path(__file__).parents[2]
@@ -47,7 +47,8 @@ def test_deps_cover_every_module_that_the_stage_imports(
 ) -> None:
     used = {f"tasks.{name}", "tasks"} | graph.find_upstream_modules(f"tasks.{name}")
     if kind is not None:
-        used |= {module_of(kind)} | graph.find_upstream_modules(module_of(kind))
+        for module in modules_of(kind):
+            used |= {module} | graph.find_upstream_modules(module)
     deps = [dep.replace("${item.kind}", kind or "") for dep in stage["deps"]]
     missing = [
         source

@@ -1,0 +1,265 @@
+"""Two stages around the LightFM hybrid: sources propose, a ranker that was trained on past windows orders.
+
+The ranker never learns from what the sources were fitted on: for each past window the sources are fitted on the rows
+before it, and what they then proposed is held against what came true in it. See docs/blend.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from rectory.arrays import Array, Float32Array, Float64Array, Int32Array
+from rectory.features.training_set import SECONDS_PER_DAY, TrainingSet
+from rectory.files import read_json, write_json
+from rectory.models.blend_choice import Choice, Singles, choose_trees, switched_on
+from rectory.models.blend_history import History
+from rectory.models.blend_proposals import Proposals, describe, feature_names, propose
+from rectory.models.blend_ranker import Examples, Ranker, prior
+from rectory.models.catalogue import build, model_class
+from rectory.models.protocol import NO_ITEM, FitReport, Fitted, Reason, Recommender, TopK
+from rectory.models.topk import pairs_of, rank_pairs, rank_shared
+from rectory.models.validation import METRIC, Validation
+from rectory.params.candidates import BlendParams
+
+_USERS_AT_ONCE = 512
+_FILL = -100.0
+"""Score of what no source proposed, below every log odds; popularity orders it."""
+
+
+class Blend(Fitted):
+    """score = PRIOR * nearness to the top of the best single source's list + the ranker's trees.
+
+    Boosting starts from the order of the best single source, and validation chooses how many trees go beyond it: where
+    there is too little to learn from, none; where there is no past window at all, the best source answers alone.
+    """
+
+    def __init__(self, params: BlendParams, seed: int, validation_users: int) -> None:
+        self._params = params
+        self._seed = seed
+        self._validation_users = validation_users
+        self._sources: dict[str, Recommender] = {}
+        self._history: History
+        self._ranker: Ranker | None = None
+        self._best = ""
+
+    # Fitting.
+
+    def fit(self, train: TrainingSet) -> Self:
+        """Choose sources' settings on the window before the validation window, the trees on that, then refit."""
+        kept, notes = switched_on(self._params, train)
+        windows = self._windows(train)
+        if len(windows) < 2:  # one to train on, one to choose on
+            return self._fit_single(train, kept, notes)
+        for name in kept:
+            self._sources[name] = self._build(name).fit(windows[1])
+        settings = {name: source.report.chosen for name, source in self._sources.items()}
+        self._history = History.of(windows[1], _days(windows[0]))
+        validation = Validation(train, self._validation_users, self._seed)
+        latest = self._examples(validation)
+        singles = Singles.of(validation, latest, list(self._sources))
+        past = [self._past(window, settings) for window in windows[1:]]
+        ranker = self._train(past, singles.column, self._params.trees)
+        choice = choose_trees(validation, latest, singles, ranker, self._params.trees)
+        chosen = {"sources": settings, "best": singles.best, "trees": choice.trees, "windows": len(past)}
+        notes += _told(choice, ranker, len(past), _days(windows[0]))
+        self._report = FitReport(METRIC, choice.score, chosen, choice.curve, notes)
+        return self._finish(train, chosen, past[:-1])
+
+    def _fit_single(self, train: TrainingSet, kept: list[str], notes: list[str]) -> Self:
+        """No past window to train a ranker on: the source with the best validation score."""
+        fits = {name: self._build(name).fit(train) for name in kept}
+        best = max(fits, key=lambda name: fits[name].report.score)
+        settings = {name: fit.report.chosen for name, fit in fits.items()}
+        curve = [{"source": name, "score": fit.report.score} for name, fit in fits.items()]
+        notes.append(f"The log is too short to train a ranker on a past window: {best} alone answers.")
+        chosen = {"sources": settings, "best": best, "trees": 0, "windows": 0}
+        self._report = FitReport(METRIC, fits[best].report.score, chosen, curve, notes)
+        return self.refit(train, chosen)
+
+    def refit(self, train: TrainingSet, chosen: dict[str, Any]) -> Self:
+        return self._finish(train, chosen, [])
+
+    def _finish(self, train: TrainingSet, chosen: dict[str, Any], known: list[Examples]) -> Self:
+        """Train the ranker on the newest windows, validation window included, and the sources on everything.
+
+        Args:
+            known: examples of the windows before the validation window that are made already, newest first.
+        """
+        settings = chosen["sources"]
+        self._best, self._ranker = chosen["best"], None
+        if chosen["trees"]:
+            windows = self._windows(train)[: chosen["windows"]]
+            examples = [self._past(windows[0], settings), *known]
+            examples += [self._past(window, settings) for window in windows[len(examples) :]]
+            self._ranker = self._train(examples, list(settings).index(self._best), chosen["trees"])
+        self._fit_sources(train, settings)
+        self._history = History.of(train, _days(train))
+        return self
+
+    def _windows(self, train: TrainingSet) -> list[TrainingSet]:
+        """The log as it stood at the end of the validation window and of the windows before it, newest first.
+
+        Each is as long as the validation window and is the validation window of its own set. Windows without anybody
+        to ask, or with less than another window's length of log before them, are not used.
+        """
+        length = train.end - train.validation_start
+        found = []
+        for back in range(self._params.windows + 1):
+            start, end = train.validation_start - back * length, train.end - back * length
+            if back and (not len(train.time) or start - length < train.time[0]):
+                break
+            window = train.until(end, start)
+            if len(Validation(window, self._params.window_users, self._seed).users) == 0:
+                break
+            found.append(window)
+        return found
+
+    def _past(self, window: TrainingSet, settings: dict[str, Any]) -> Examples:
+        """What the sources would have proposed at the start of a window, and what came true in it."""
+        before = window.before_validation()
+        self._fit_sources(before, settings)
+        self._history = History.of(before, _days(window))
+        return self._examples(Validation(window, self._params.window_users, self._seed))
+
+    def _fit_sources(self, train: TrainingSet, settings: dict[str, Any]) -> None:
+        self._sources = {name: self._build(name).refit(train, settings[name]) for name in settings}
+
+    def _build(self, name: str) -> Recommender:
+        return build(self._params.sources[name], self._seed, self._validation_users)
+
+    def _examples(self, validation: Validation) -> Examples:
+        parts = list(self._described(validation.users, validation.exclude))
+        return Examples.of([one for one, _ in parts], [x for _, x in parts], validation)
+
+    def _described(self, users: Int32Array, exclude: csr_array | None) -> Iterator[tuple[Proposals, Float32Array]]:
+        """Proposals for blocks of users, rows counted over all of them, and their features."""
+        depths = {name: self._depth(name) for name in self._sources}
+        for start in range(0, len(users), _USERS_AT_ONCE):
+            part = slice(start, start + _USERS_AT_ONCE)
+            proposals = propose(self._sources, users[part], depths, None if exclude is None else exclude[part])
+            yield proposals.moved(start), describe(proposals, users[part], self._history, self._sources)
+
+    def _depth(self, name: str) -> int:
+        # A user's own items are the one list that is not alike for everyone: it pays to look further down.
+        own = self._params.sources[name].kind == "personal_frequency"
+        return self._params.proposals * (2 if own else 1)
+
+    def _train(self, examples: list[Examples], best: int, trees: int) -> Ranker:
+        names = feature_names(self._history, self._sources)
+        return Ranker.train(examples, best=best, names=names, params=self._params, trees=trees, seed=self._seed)
+
+    # Answering.
+
+    def recommend(
+        self, users: Int32Array, k: int, *, exclude: csr_array | None = None, items: Int32Array | None = None
+    ) -> TopK:
+        rows, codes, scores = [], [], []
+        allowed = None if items is None else np.isin(np.arange(self._history.n_items), items)
+        for proposals, x in self._described(users, exclude):
+            kept = slice(None) if allowed is None else allowed[proposals.item]
+            rows.append(proposals.row[kept])
+            codes.append(proposals.item[kept])
+            scores.append(self._scores(proposals, x)[kept])
+        if not rows:
+            return rank_shared(self._popular(), 0, k, None, None)
+        row, item, score = np.concatenate(rows), np.concatenate(codes), np.concatenate(scores)
+        short = np.flatnonzero(np.bincount(row, minlength=len(users)) < k)
+        if len(short):
+            filled = self._fill(short, (row, item), k, exclude, items)
+            row, item, score = (np.concatenate(pair) for pair in zip((row, item, score), filled, strict=True))
+        return rank_pairs(row, item, score, len(users), k)
+
+    def _scores(self, proposals: Proposals, x: Float32Array) -> Float64Array:
+        start = prior(proposals, list(self._sources).index(self._best))
+        return start if self._ranker is None else start + self._ranker.beyond(x)
+
+    def _fill(
+        self, short: Array, proposed: tuple[Array, Array], k: int, exclude: csr_array | None, items: Int32Array | None
+    ) -> tuple[Array, Array, Array]:
+        """Popular items, below everything, for rows with fewer than k proposals: row, item and score of each."""
+        row, item = proposed
+        place = np.full(int(max(short.max(), row.max(initial=0))) + 1, -1, dtype=np.int64)
+        place[short] = np.arange(len(short))
+        hidden_rows, hidden_items = place[row], item
+        if exclude is not None:
+            more_rows, more_items = pairs_of(exclude[short])
+            hidden_rows, hidden_items = np.concatenate([hidden_rows, more_rows]), np.concatenate([item, more_items])
+        kept = hidden_rows >= 0
+        ones = np.ones(int(kept.sum()), dtype=np.float32)
+        shape = (len(short), self._history.n_items)
+        hidden = csr_array((ones, (hidden_rows[kept], hidden_items[kept])), shape=shape)
+        top = rank_shared(self._popular(), len(short), k, hidden, items)
+        rows, places = np.nonzero(top.items != NO_ITEM)
+        return short[rows], top.items[rows, places], _FILL + top.scores[rows, places].astype(np.float64)
+
+    def _popular(self) -> Float32Array:
+        """(n_items,) what fills up: popular in the newest window, then ever."""
+        return (self._history.item("item_window") + 0.01 * self._history.item("item_ever")).astype(np.float32)
+
+    def similar(self, items: Int32Array, k: int) -> TopK:
+        """As the hybrid sees it, else the first source."""
+        return self._sources["lightfm" if "lightfm" in self._sources else next(iter(self._sources))].similar(items, k)
+
+    def explain(self, user: int, item: int) -> list[Reason]:
+        """What the ranker made of each group of features, and the leaning on the best source."""
+        users = np.array([user], dtype=np.int32)
+        proposals, x = next(self._described(users, None))
+        at = np.flatnonzero(proposals.item == item)
+        if not len(at):
+            popular = Reason("popular with everyone", float(self._popular()[item]))
+            return [popular, Reason("no source proposes it to this user", _FILL)]
+        reasons = [] if self._ranker is None else self._ranker.explain(x[at])
+        start = prior(proposals, list(self._sources).index(self._best))[at]
+        reasons.append(Reason(f"place in the list of {self._best}", float(start[0])))
+        return sorted(reasons, key=lambda reason: -reason.contribution)
+
+    # Keeping.
+
+    def save(self, folder: Path) -> None:
+        """blend.json, ranker.txt (LightGBM's text), history/, sources/<name>/."""
+        write_json(
+            folder / "blend.json",
+            {"params": self._params.model_dump(mode="json"), "sources": list(self._sources), "best": self._best},
+        )
+        if self._ranker is not None:
+            (folder / "ranker.txt").write_text(self._ranker.text, encoding="utf-8")
+        (folder / "history").mkdir()
+        self._history.save(folder / "history")
+        for name, source in self._sources.items():
+            (folder / "sources" / name).mkdir(parents=True)
+            source.save(folder / "sources" / name)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        facts = read_json(folder / "blend.json")
+        model = cls(BlendParams.model_validate(facts["params"]), seed=0, validation_users=0)
+        for name in facts["sources"]:
+            kind = model._params.sources[name].kind
+            model._sources[name] = model_class(kind).load(folder / "sources" / name)
+        model._history = History.load(folder / "history")
+        text = folder / "ranker.txt"
+        model._ranker = Ranker(text.read_text(encoding="utf-8")) if text.is_file() else None
+        model._best = facts["best"]
+        return model
+
+
+def _days(window: TrainingSet) -> float:
+    """Length of a set's validation window."""
+    return max((window.end - window.validation_start) / SECONDS_PER_DAY, 1e-3)
+
+
+def _told(choice: Choice, ranker: Ranker, windows: int, days: float) -> list[str]:
+    """What was chosen and why, for the report."""
+    return [
+        f"The ranker learns from {windows} past windows of {days:.1f} days, each before the validation window; the one "
+        "that is registered learns from the validation window too.",
+        *choice.notes,
+        "What the ranker looks at most: "
+        + ", ".join(f"{name} {share:.0%}" for name, share in ranker.gains()[:6])
+        + ".",
+    ]

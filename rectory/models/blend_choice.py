@@ -1,0 +1,103 @@
+"""What a blend chooses from the data: which sources are switched on, and how far it goes beyond the best of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rectory.arrays import Array, Float64Array
+from rectory.features.training_set import TrainingSet
+from rectory.metrics.bootstrap import paired_gain
+from rectory.models.blend_ranker import Examples, Ranker, prior
+from rectory.models.topk import rank_pairs
+from rectory.models.validation import K, Validation
+from rectory.params.candidates import BlendParams
+
+STAGES = (0, 10, 20, 40, 80, 160, 320, 640)
+"""Numbers of trees that validation chooses among; 0 is the best single source as it is."""
+_SAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class Singles:
+    """Each source alone on one window. scores: name -> (n,) per user. column: place of the best one."""
+
+    scores: dict[str, Float64Array]
+
+    @classmethod
+    def of(cls, validation: Validation, latest: Examples, sources: list[str]) -> Singles:
+        """Score the lists that the sources proposed."""
+        return cls(
+            {
+                name: _per_user(validation, latest, np.where(latest.proposals.ranks[:, column] > 0, near, -1.0))
+                for column, name in enumerate(sources)
+                for near in (prior(latest.proposals, column),)
+            }
+        )
+
+    @property
+    def best(self) -> str:
+        return max(self.scores, key=lambda name: self.scores[name].mean())  # the first of equals
+
+    @property
+    def column(self) -> int:
+        return list(self.scores).index(self.best)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """trees: 0 is the best single source as it is. score: of the blend. curve, notes: for the fit report."""
+
+    trees: int
+    score: float
+    curve: list[dict[str, Any]]
+    notes: list[str]
+
+
+def switched_on(params: BlendParams, train: TrainingSet) -> tuple[list[str], list[str]]:
+    """Names of the sources that can say something about this log, and a sentence for each that is left out."""
+    kept, notes = [], []
+    touched = len(np.unique(train.item))
+    for name, source in params.sources.items():
+        if source.kind == "personal_frequency" and not train.repeats:
+            notes.append(f"{name} is off: the card excludes repeats, so own items are never shown.")
+        elif source.kind == "content" and not train.item_features.names:
+            notes.append(f"{name} is off: no item has a declared feature.")
+        elif source.kind == "ease" and touched > params.ease_items:
+            notes.append(f"{name} is off: {touched} items were taken, above ease_items {params.ease_items}.")
+        else:
+            kept.append(name)
+    return kept, [f"Sources: {', '.join(kept)}.", *notes]
+
+
+def choose_trees(validation: Validation, latest: Examples, singles: Singles, ranker: Ranker, most: int) -> Choice:
+    """How many trees go beyond the best single source, by the validation window, which nothing here was fitted on.
+
+    Args:
+        latest: examples of the validation window, of all its users.
+        most: trees of `ranker`.
+    """
+    start = prior(latest.proposals, singles.column)
+    stages = sorted({*(stage for stage in STAGES if stage < most), most})
+    tried = {stage: _per_user(validation, latest, start + ranker.beyond(latest.x, stage)) for stage in stages}
+    trees = max(tried, key=lambda stage: tried[stage].mean())  # the fewest of equals
+    best, own = singles.best, singles.scores[singles.best]
+    score = float(tried[trees].mean())
+    curve = [{"trees": stage, "score": float(values.mean())} for stage, values in tried.items()]
+    gain = paired_gain(tried[trees], own, _SAMPLES, 0).absolute
+    others = ", ".join(f"{name} {values.mean():.4f}" for name, values in singles.scores.items() if name != best)
+    found = latest.hit.sum() / max(validation.relevant.nnz, 1)
+    notes = [
+        f"On the validation window the best single source is {best} ({own.mean():.4f}; {others or 'no other'}), so "
+        f"boosting starts from its order. {trees} trees on top give {score:.4f}, a gain of {gain.value:+.4f} "
+        f"[{gain.low:+.4f}, {gain.high:+.4f}]" + ("." if trees else ": no tree is kept."),
+        f"The sources' proposals held {found:.0%} of what was then taken.",
+    ]
+    return Choice(trees, score, curve, notes)
+
+
+def _per_user(validation: Validation, latest: Examples, score: Array) -> Float64Array:
+    top = rank_pairs(latest.proposals.row, latest.proposals.item, score, latest.n, K)
+    return validation.of_lists(top.items)
