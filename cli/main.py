@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cli import data, models, runs, tuning
+from cli import backtest, data, models, runs, tuning
 from rectory.errors import RectoryError
 
 INTERRUPTED = 130
@@ -25,6 +25,7 @@ app = typer.Typer(
 runs.add_to(app)
 models.add_to(app)
 tuning.add_to(app)
+backtest.add_to(app)
 data.add_to(app)
 
 

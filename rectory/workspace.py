@@ -187,6 +187,29 @@ class Workspace:
         """Bundle of a recipe, fitted on the history."""
         return self.root / "refits" / safe_name(name, "recipe")
 
+    # Run: a date or a plan of a backtest.
+    def done(self, what: str) -> Path:
+        """Key of the inputs that a piece of work was done with; see rectory.registry.pieces."""
+        return self.root / "done" / f"{safe_name(what, 'piece of work')}.json"
+
+    @property
+    def wanted(self) -> Path:
+        """Models that the step hindsight is to score on what followed the date."""
+        return self.root / "hindsight" / "wanted.json"
+
+    def hindsight(self, model: str) -> Path:
+        """One row for each user of the window that followed, with each ranking metric."""
+        return self.root / "hindsight" / f"{safe_name(model, 'model')}.parquet"
+
+    @property
+    def plan(self) -> Path:
+        """Dates and policies of one comparison."""
+        return self.root / "plan.json"
+
+    def turns(self, policy: str) -> Path:
+        """What a policy did on each date."""
+        return self.root / "policies" / f"{safe_name(policy.replace('+', '-'), 'policy')}.json"
+
     # Run: decisions and results.
     @property
     def registered(self) -> Path:
@@ -256,27 +279,11 @@ class Backtest:
     def date(self, label: str) -> Workspace:
         return Workspace(self.root / "dates" / safe_name(label, "date"), self.project)
 
-    def done(self, workspace: Workspace, what: str) -> Path:
-        """Key of the inputs with which a piece of work was done; see `rectory.registry.pieces`."""
-        return workspace.root / "done" / f"{safe_name(what, 'piece of work')}.json"
-
-    def wanted(self, label: str) -> Path:
-        """Models that the step hindsight is to score on what followed the date."""
-        return self.date(label).root / "hindsight" / "wanted.json"
-
-    def hindsight(self, label: str, model: str) -> Path:
-        """One row for each user of the window that followed, with each ranking metric."""
-        return self.date(label).root / "hindsight" / f"{safe_name(model, 'model')}.parquet"
-
     def plan(self, plan: str) -> Workspace:
         """Workspace whose params.yaml and plan.json say what is compared."""
         return Workspace(self.root / "plans" / safe_name(plan, "plan"), self.project)
 
-    @staticmethod
-    def plan_file(plan: Workspace) -> Path:
-        return plan.root / "plan.json"
-
-    @staticmethod
-    def turns(plan: Workspace, policy: str) -> Path:
-        """What a policy did on each date."""
-        return plan.root / "policies" / f"{safe_name(policy, 'policy')}.json"
+    @classmethod
+    def of(cls, workspace: Workspace) -> Backtest:
+        """The backtest that a date's or a plan's workspace belongs to."""
+        return cls(workspace.root.parent.parent)

@@ -32,17 +32,25 @@ def step_label(step: str, candidate: str | None = None) -> str:
     return step if candidate is None else f"{step}-{candidate}"
 
 
-def main(step: str, run: Callable[..., Any], *, per_candidate: bool = False) -> None:
-    """Run one step from the command line and exit with the error's own code."""
+def main(
+    step: str, run: Callable[..., Any], *, per_candidate: bool = False, per: tuple[str, str] | None = None
+) -> None:
+    """Run one step from the command line and exit with the error's own code.
+
+    Args:
+        per_candidate: the step takes a candidate. per: name and help of what else it takes.
+    """
     parser = argparse.ArgumentParser(prog=f"python -m tasks.{step}", description=(sys.modules[run.__module__].__doc__))
     if per_candidate:
-        parser.add_argument("candidate", help="a name under train.candidates in params.yaml")
+        per = ("candidate", "a name under train.candidates in params.yaml")
+    if per is not None:
+        parser.add_argument(per[0], help=per[1])
     parser.add_argument("--workspace", default=".", help="folder of this run's files (default: .)")
     parser.add_argument("--project", default=".", help="folder with params.yaml, datasets/ and .rectory/ (default: .)")
     parser.add_argument("--params", default=None, help="params file (default: params.yaml of the project)")
     given = parser.parse_args()
     workspace = Workspace(given.workspace, given.project)
-    extra = (given.candidate,) if per_candidate else ()
+    extra = (getattr(given, per[0]),) if per is not None else ()
     try:
         params = load_params(Path(given.params) if given.params else workspace.params_file)
         with measured(workspace.timing(step_label(step, *extra)), step):

@@ -134,6 +134,12 @@ def evaluate(bundle: Ranked, window: Window, params: EvaluateParams, metric: str
     )
 
 
+def rank_users(bundle: Ranked, window: Window, ks: tuple[int, ...]) -> pd.DataFrame:
+    """user_id and each ranking metric, as in `Holdout.per_user`, without slices and intervals."""
+    table = _ranking_table(ranked_lists(bundle, window, max(ks)), window.relevant, ks)
+    return pd.concat([pd.DataFrame({"user_id": window.users}), table], axis=1)
+
+
 def ranked_lists(bundle: Ranked, window: Window, k: int) -> Int32Array:
     """(n, k) item codes of the window, best first; -1 for an empty place or an item that the window does not know."""
     users = bundle.users.encode(window.users)

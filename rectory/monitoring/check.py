@@ -32,30 +32,51 @@ def check_drift(params: Params, workspace: Workspace) -> dict[str, Any]:
     Returns:
         What drift.json holds.
     """
-    card = load_card(workspace.card(params.dataset))
-    facts = read_json(workspace.split / "split.json")
-    interactions = _interactions(workspace)
-    catalogue = int(interactions["item_id"].nunique())
-    log = read_log(interactions, _categories(workspace, card), card.interactions.timestamp.zone)
-    del interactions
+    watched = Watched(params, workspace)
     trained_until, champion = _champion(workspace)
-    settings = params.drift
-    plan = make_plan(
-        log,
-        pd.Timestamp(facts["test_start"]),
-        trained_until=trained_until,
-        window_days=settings.window_days,
-        calibration_windows=settings.calibration_windows,
-        sample_rows=settings.sample_rows,
-        seed=params.train.seed,
-    )
+    plan = watched.plan(trained_until)
     report = partial(evidently_distances, page=workspace.drift / "drift.html")
-    inputs = compare_inputs(plan, settings.max_false_alarm_share, report)
-    recommended = _recommended(workspace, params.dataset, catalogue)
+    inputs = compare_inputs(plan, params.drift.max_false_alarm_share, report)
+    recommended = _recommended(workspace, params.dataset, watched.catalogue)
     result = _result(params, plan, inputs, recommended, champion)
     write_json(workspace.drift / "drift.json", result)
     _remember(workspace, result)
     return result
+
+
+class Watched:
+    """A run's log, read once, to be compared with what several champions were trained on.
+
+    catalogue: items with an interaction.
+    """
+
+    def __init__(self, params: Params, workspace: Workspace) -> None:
+        card = load_card(workspace.card(params.dataset))
+        interactions = _interactions(workspace)
+        self._params = params
+        self._test_start = pd.Timestamp(read_json(workspace.split / "split.json")["test_start"])
+        self._log = read_log(interactions, _categories(workspace, card), card.interactions.timestamp.zone)
+        self.catalogue = int(interactions["item_id"].nunique())
+
+    def plan(self, trained_until: pd.Timestamp | None) -> Plan:
+        """Which windows are compared for a champion that has seen nothing from `trained_until` on."""
+        settings = self._params.drift
+        return make_plan(
+            self._log,
+            self._test_start,
+            trained_until=trained_until,
+            window_days=settings.window_days,
+            calibration_windows=settings.calibration_windows,
+            sample_rows=settings.sample_rows,
+            seed=self._params.train.seed,
+        )
+
+    def since(self, trained_until: str) -> dict[str, Any]:
+        """{status, moved, calibrated} of the inputs, by our own distances, which equal Evidently's; writes nothing."""
+        inputs = compare_inputs(self.plan(pd.Timestamp(trained_until)), self._params.drift.max_false_alarm_share)
+        moved = [str(column["column"]) for column in inputs.columns if column["status"] == "drift"]
+        status = worst([column["status"] for column in inputs.columns])
+        return {"status": status, "moved": moved, "calibrated": inputs.calibrated}
 
 
 def _interactions(workspace: Workspace) -> pd.DataFrame:
