@@ -2,17 +2,92 @@
 
 from __future__ import annotations
 
+import logging
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
+
 import numpy as np
 from scipy.sparse import csr_array, csr_matrix
 
 from rectory.arrays import Array, Float64Array
 from rectory.features.training_set import TrainingSet
-from rectory.models.recency import decay
+from rectory.files import read_json, write_json
+from rectory.models.item_to_item import ItemToItem
+from rectory.models.protocol import FitReport
+from rectory.models.recency import decay, recent_popularity
+from rectory.models.search import search_by_turns
 from rectory.models.topk import pairs_of
+from rectory.models.validation import METRIC, Validation
+from rectory.params.candidates import LikenessParams
 
 _BM25_SATURATION = 1.2
 _BM25_LENGTH = 0.75
 """k1 and b as in Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond", 2009."""
+
+_LOG = logging.getLogger(__name__)
+P = TypeVar("P", bound=LikenessParams)
+
+
+class Likeness(Protocol):
+    """What one training set says of likeness; the costly parts are made once for all tries."""
+
+    facts: dict[str, Any]
+    """Further entries of `report.chosen`, for people: no refit needs them."""
+    notes: list[str]
+    """What was left out and why."""
+
+    def parts(self, chosen: dict[str, Any]) -> tuple[csr_array, csr_array]:
+        """Left and right matrix whose product is each user's (row's) score for each item (column)."""
+        ...
+
+
+class LikenessModel(ItemToItem, Generic[P]):
+    """Search, refit and keeping of a model that is a product of two sparse matrices above recent popularity."""
+
+    params_class: ClassVar[type[LikenessParams]]
+
+    def __init__(self, params: P, seed: int, validation_users: int) -> None:
+        self._params: P = params
+        self._seed = seed
+        self._validation_users = validation_users
+
+    @abstractmethod
+    def _likeness(self, train: TrainingSet, chosen: dict[str, Any] | None) -> Likeness:
+        """Of `train`; for the one try `chosen`, or None: for all of the grid."""
+
+    def fit(self, train: TrainingSet) -> Self:
+        """Choose likeness and recency before the validation window, then count over all of `train`."""
+        validation = Validation(train, self._validation_users, self._seed)
+        before = train.before_validation()
+        likeness = self._likeness(before, None)
+        grid = self._params.grid(train.repeats)
+        found = search_by_turns(grid, lambda tried: validation.score(self._become(before, likeness, tried)))
+        final = self._likeness(train, found.chosen)
+        self._report = FitReport(METRIC, found.score, {**found.chosen, **final.facts}, found.curve, final.notes)
+        return self._finish(train, final, found.chosen)
+
+    def refit(self, train: TrainingSet, chosen: dict[str, Any]) -> Self:
+        return self._finish(train, self._likeness(train, chosen), chosen)
+
+    def _finish(self, train: TrainingSet, likeness: Likeness, chosen: dict[str, Any]) -> Self:
+        for note in likeness.notes:
+            _LOG.warning("%s: %s", self._params.kind, note)
+        return self._become(train, likeness, chosen)
+
+    def _become(self, train: TrainingSet, likeness: Likeness, chosen: dict[str, Any]) -> Self:
+        left, right = likeness.parts(chosen)
+        popular = recent_popularity(train, chosen["popularity_window_days"])
+        return self._take(left, right, popular, chosen["popularity_weight"])
+
+    def save(self, folder: Path) -> None:
+        self._save_parts(folder)
+        write_json(folder / "params.json", self._params.model_dump(mode="json"))
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        params = cls.params_class.model_validate(read_json(folder / "params.json"))
+        return cls(params, seed=0, validation_users=0)._load_parts(folder)  # type: ignore[arg-type]
 
 
 def recent_history(train: TrainingSet, half_life_days: float | None, step_decay: float) -> csr_array:
@@ -88,11 +163,11 @@ def weighted_columns(users_items: csr_array, weighting: str) -> csr_array:
         matrix.data = matrix.data * np.maximum(rarity, 0.0)[rows]
     if weighting == "bm25":
         size = np.bincount(users_items.indices, weights=users_items.data, minlength=users_items.shape[1])
-        length = 1.0 - _BM25_LENGTH + _BM25_LENGTH * size / max(float(size.mean()), np.finfo(np.float64).tiny)
+        length = 1.0 - _BM25_LENGTH + _BM25_LENGTH * size / max(float(size.mean()), 1e-12)
         share = (_BM25_SATURATION + 1.0) / (_BM25_SATURATION * length[users_items.indices] + users_items.data)
         matrix.data = matrix.data * share
         return matrix
-    norm = np.sqrt(np.bincount(matrix.indices, weights=matrix.data**2, minlength=matrix.shape[1]))
+    norm: Float64Array = np.sqrt(np.bincount(matrix.indices, weights=matrix.data**2, minlength=matrix.shape[1]))
     matrix.data = matrix.data / np.where(norm > 0, norm, 1.0)[matrix.indices]
     return matrix
 
@@ -103,8 +178,10 @@ def with_diagonal(weights: csr_array, value: float) -> csr_array:
     Sums of such rows compare with popularity, which is at most 1, whatever the weighting's own scale.
     """
     n = weights.shape[0]
-    largest = np.maximum.reduceat(weights.data, weights.indptr[:-1][np.diff(weights.indptr) > 0]) if weights.nnz else []
-    typical = np.float32(np.mean(largest)) if len(largest) else np.float32(1.0)
+    typical = np.float32(1.0)
+    if weights.nnz:
+        largest = np.maximum.reduceat(weights.data, weights.indptr[:-1][np.diff(weights.indptr) > 0])
+        typical = largest[largest > 0].mean() if (largest > 0).any() else typical
     row, column = pairs_of(weights)
     data = weights.data / typical
     if value > 0:
@@ -130,7 +207,7 @@ def _moments_after(train: TrainingSet) -> Array:
 
 def _row_sums(matrix: csr_array, power: int) -> Float64Array:
     row, _ = pairs_of(matrix)
-    return np.bincount(row, weights=matrix.data**power, minlength=matrix.shape[0])
+    return np.bincount(row, weights=matrix.data**power, minlength=matrix.shape[0]).astype(np.float64)
 
 
 def _scaled_rows(matrix: csr_array, size: Float64Array) -> csr_array:

@@ -141,7 +141,7 @@ class TransitionsParams(FilledUp):
     kind: Literal["transitions"]
     lags: Annotated[int, Field(ge=1, le=50)] = 5
     """Steps ahead that are counted, the n-th at 1/n. A step is from one moment of a user to the next."""
-    neighbours: Annotated[int, Field(ge=1, le=5000)] = 100
+    neighbours: Annotated[int, Field(ge=1, le=5000)] = 50
     """Items kept that follow each item."""
     recent: Annotated[int, Field(ge=1, le=10000)] = 200
     """Items of a user's history that are looked at, the last ones."""
@@ -153,8 +153,8 @@ class TransitionsParams(FilledUp):
     """Powers to try of how often an item follows any other, by which its counts are divided."""
     step_decays: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (0.9, 0.7, 0.97)
     """Weights to try of a step back in the history: an item counts this much less than those of the step after."""
-    self_weights: tuple[Annotated[float, Field(gt=0, le=1000)], ...] = (1.0, 10.0, 100.0)
-    """Weights to try of an item that follows itself, where the card allows repeats."""
+    self_weights: tuple[Annotated[float, Field(ge=0, le=1000)], ...] = (1.0, 10.0, 100.0)
+    """Weights to try of an item that follows itself, where the card allows repeats; 0 leaves only others."""
     half_lives_days: tuple[HalfLife | None, ...] = (None, 60.0)
     """Half-lives to try: a transition this old counts half."""
     gap_half_lives_hours: tuple[Annotated[float, Field(gt=0)] | None, ...] = (None, 24.0)
@@ -279,20 +279,43 @@ SourceParams = Annotated[
 """Kinds that are a model of their own: what a blend can be made of."""
 
 
+def _default_sources() -> dict[str, SourceParams]:
+    """Sources that differ in what they look at; popularity hardly weighs in any but its own, the ranker mixes it in.
+
+    Only what is cheap to try or decisive (the hybrid's) is left to validation: each source is fitted once for each window.
+    """
+    plain: dict[str, Any] = {"popularity_windows_days": (28.0,), "popularity_weights": (0.01,)}
+    return {
+        "lightfm": LightFMHybridParams(kind="lightfm_hybrid", half_lives_days=(14.0, None)),
+        "own": PersonalFrequencyParams(kind="personal_frequency"),
+        "recent": PopularityParams(kind="popularity", windows_days=(3.0, 7.0, 14.0, 28.0, 56.0)),
+        "item_knn": ItemKnnParams(
+            kind="item_knn",
+            weightings=("cosine",),
+            neighbours=(100,),
+            half_lives_days=(None,),
+            step_decays=(0.9,),
+            self_weights=(1.0,),
+            **plain,
+        ),
+        "transitions": TransitionsParams(
+            kind="transitions",
+            popularity_powers=(0.5,),
+            step_decays=(0.9,),
+            self_weights=(1.0,),
+            half_lives_days=(None,),
+            gap_half_lives_hours=(24.0,),
+            **plain,
+        ),
+        "content": ContentParams(kind="content", half_lives_days=(30.0,), lean_on=("popularity",), **plain),
+    }
+
+
 class BlendParams(Candidate):
     """Two stages: sources propose items, a LightGBM ranker that was trained on past windows orders them."""
 
     kind: Literal["blend"]
-    sources: dict[str, SourceParams] = Field(
-        default_factory=lambda: {
-            "lightfm": LightFMHybridParams(kind="lightfm_hybrid"),
-            "own": PersonalFrequencyParams(kind="personal_frequency"),
-            "recent": PopularityParams(kind="popularity", windows_days=(3, 7, 14, 28, 56)),
-            "item_knn": ItemKnnParams(kind="item_knn", popularity_weights=(0.01,)),
-            "transitions": TransitionsParams(kind="transitions", popularity_weights=(0.01,)),
-            "content": ContentParams(kind="content", popularity_weights=(0.01,)),
-        }
-    )
+    sources: dict[str, SourceParams] = Field(default_factory=lambda: _default_sources())
     """Name -> candidate section of each source. Sources that cannot say anything about a log are switched off."""
     ease_items: Annotated[int, Field(ge=0)] = 3000
     """A source of kind ease is switched off when more items than this were taken: its cost grows with the cube."""

@@ -90,6 +90,8 @@ SPACES: dict[str, Space | str] = {
     "personal_frequency": (Choice("popularity_window_days", (3.0, 7.0, 14.0, 28.0, 56.0, 112.0, None)),),
     # Its fit tries weightings, neighbours, decays and what fills up.
     "item_knn": (Number("min_users", 1, 20, log=True),),
+    "user_knn": "its fit tries likenesses, neighbours, decays and what fills up already: lengthen these lists in "
+    "params.yaml instead",
     "ease": (Number("links", 30, 3000, log=True),),
     # Its fit tries decays, powers and what fills up.
     "transitions": (
