@@ -116,6 +116,7 @@ class _Work:
         data[row == column] *= self_weight
         parts = (data.astype(np.float32), column, self._shares.indptr)
         weights = strongest_per_row(csr_array(parts, shape=self._shares.shape), self._params.neighbours)
+        weights.eliminate_zeros()
         largest = weights.max(axis=1).toarray()
         weights.data /= largest[largest > 0].mean() if (largest > 0).any() else np.float32(1.0)
         return weights

@@ -293,6 +293,7 @@ def _default_sources() -> dict[str, SourceParams]:
             kind="item_knn",
             weightings=("cosine",),
             neighbours=(100,),
+            min_users=5,
             half_lives_days=(None,),
             step_decays=(0.9,),
             self_weights=(1.0,),
