@@ -211,13 +211,14 @@ def _process(step: str, workspace: Workspace, name: str | None = None) -> None:
 
 
 def _prepare_and_fit(scene: _Scene, fingerprint: str) -> None:
-    """Every date on its own, and the whole log for looking back."""
+    """The whole log for looking back, then every date on its own."""
     end = scene.steps[-1].until
     whole = _as_of(scene, scene.backtest.whole, end)
     job = _Job("validate whole log", whole, "validate", _until(scene, fingerprint, end))
-    futures = [_do(job, scene.slots, partial(_process, "validate", whole))]
+    _do(job, scene.slots, partial(_process, "validate", whole)).result()
+    _require_log_until(scene)
     order = sorted(scene.params.train.candidates, key=lambda name: scene.params.train.candidates[name].baseline)
-    later = []
+    futures, later = [], []
     for step in scene.steps:
         workspace = _as_of(scene, scene.backtest.date(step.date), step.since)
         job = _Job(f"prepare {step.date}", workspace, "tables", _until(scene, fingerprint, step.since))
@@ -227,7 +228,6 @@ def _prepare_and_fit(scene: _Scene, fingerprint: str) -> None:
     # In the order of the work, so that the first error is told and not that something waited for it in vain.
     for future in [*futures, *later]:
         future.result()
-    _require_log_until(scene)
 
 
 def _until(scene: _Scene, fingerprint: str, moment: pd.Timestamp) -> Callable[[], str]:

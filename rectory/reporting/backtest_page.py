@@ -7,7 +7,7 @@ from typing import Any
 
 from rectory.evaluation.backtest import CAUSED, FALSE_ALARM, GAINED, LEVEL, MISSED, PREVENTED, TRUE_ALARM, UNHEARD
 from rectory.reporting import backtest_plots, words
-from rectory.reporting.backtest_summary import percent
+from rectory.reporting.backtest_summary import lead, percent, shade
 
 Facts = dict[str, Any]
 
@@ -48,6 +48,7 @@ def render_backtest(summary: Facts) -> str:
         summary=summary,
         style=Markup(style),  # noqa: S704 - our own file
         state=state(summary),
+        lead=lead(summary),
         ranked=sorted(policies, key=lambda name: -policies[name]["quality"]["value"]),
         quality=drawn(backtest_plots.quality_over_time(summary)),
         gains=[(name, drawn(backtest_plots.gain_over_time(summary, name))) for name in others],
@@ -69,14 +70,6 @@ def state(summary: Facts) -> str:
     """Whether the gate (or the first policy) did better than doing nothing: a name of the style sheet."""
     gate = summary["policies"].get("gate", {}).get("gains", {}).get("never")
     return {"better": "promoted", "worse": "refused", "": "kept"}[shade(gate)]
-
-
-def shade(gain: Facts | None) -> str:
-    """better, worse or nothing: where the interval lies."""
-    one = None if gain is None else gain["relative"] or gain["absolute"]
-    if one is None or one["low"] is None or one["high"] is None:
-        return ""
-    return "better" if one["low"] > 0 else "worse" if one["high"] < 0 else ""
 
 
 def fit_rows(summary: Facts) -> list[tuple[str, float, float]]:

@@ -204,28 +204,40 @@ def _seconds(backtest: Backtest, model: Served) -> float:
 
 
 def headline(summary: Facts) -> str:
-    """What the gate (or the first policy) was worth beside the others, in a sentence."""
-    policies = summary["policies"]
-    name = SUBJECT if SUBJECT in policies else next(iter(policies))
-    own = policies[name]
-    parts = []
-    for other, words in (("never", "never retraining"), ("always", "always promoting"), ("greater", "a bare >")):
-        if other in own["gains"]:
-            parts.append(f"{told(own['gains'][other])} {words}")
-    dates, value = len(summary["dates"]), own["quality"]["value"]
-    text = f"Over {dates} dates the champions of policy {name} reach {summary['metric']} {value:.4f}"
-    return f"{text}: {'; '.join(parts)}." if parts else f"{text}."
+    """What the gate (or the first policy) was worth beside the reference, in a sentence."""
+    name, policies = subject(summary), summary["policies"]
+    value, count = policies[name]["quality"]["value"], len(summary["dates"])
+    text = f"Over {count} dates policy {name} reaches {summary['metric']} {value:.4f}"
+    gain = policies[name]["gains"].get(summary["reference"])
+    return f"{text}, {beside(gain, summary['reference'])}" if gain else text
 
 
-def told(gain: Facts) -> str:
-    """`+1.2% [+0.3%, +2.0%] over`, or that no difference can be told."""
-    numbers = percent(gain)
+def subject(summary: Facts) -> str:
+    """The policy that the backtest is about: the gate, or the first."""
+    return SUBJECT if SUBJECT in summary["policies"] else str(next(iter(summary["policies"])))
+
+
+def lead(summary: Facts) -> list[str]:
+    """The subject beside each other policy, a sentence each."""
+    name = subject(summary)
+    gains = summary["policies"][name]["gains"]
+    return [f"{name}: {beside(gain, other)}" for other, gain in gains.items() if other != summary["reference"]]
+
+
+def beside(gain: Facts, other: str) -> str:
+    """`+1.2% [+0.3%, +2.0%] over never: better`, or that no difference can be told."""
     one = gain["relative"] or gain["absolute"]
-    if one["low"] is not None and one["low"] > 0:
-        return f"{numbers} better than"
-    if one["high"] is not None and one["high"] < 0:
-        return f"{numbers} worse than"
-    return f"{numbers}, no difference told from"
+    if one["low"] == one["value"] == one["high"] == 0:
+        return f"the same as {other}"
+    return f"{percent(gain)} over {other}: {shade(gain) or 'no difference told'}"
+
+
+def shade(gain: Facts | None) -> str:
+    """better, worse or nothing: where the interval lies."""
+    one = None if gain is None else gain["relative"] or gain["absolute"]
+    if one is None or one["low"] is None or one["high"] is None:
+        return ""
+    return "better" if one["low"] > 0 else "worse" if one["high"] < 0 else ""
 
 
 def percent(gain: Facts | None) -> str:

@@ -6,11 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rectory.evaluation.backtest import CAUSED, FALSE_ALARM, GAINED, MISSED, PREVENTED, TRUE_ALARM
-from rectory.reporting.backtest_summary import percent
+from rectory.reporting.backtest_summary import lead, percent
 from rectory.reporting.words import duration
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+_LEGEND = (
+    "promoted (gains, regressions caused), refused (regressions prevented, gains missed), alarms (false); "
+    "computing: of the fits a policy would have paid for. Judged by what then happened, with 95% intervals."
+)
 
 
 def summary_rows(summary: dict[str, Any]) -> list[dict[str, str]]:
@@ -20,18 +26,15 @@ def summary_rows(summary: dict[str, Any]) -> list[dict[str, str]]:
     for name, policy in order:
         one, decisions, alarms = policy["quality"], policy["decisions"], policy["alarms"]
         over = policy["gains"].get(summary["reference"])
-        refused = decisions.get(PREVENTED, 0), decisions.get(MISSED, 0)
         rang = alarms.get(TRUE_ALARM, 0) + alarms.get(FALSE_ALARM, 0)
         rows.append(
             {
                 "policy": name,
                 summary["metric"]: f"{one['value']:.4f} [{one['low']:.4f}, {one['high']:.4f}]",
                 f"over {summary['reference']}": percent(over) if over else "",
-                "promoted": str(policy["promotions"]),
-                "gains, regressions": f"{decisions.get(GAINED, 0)}, {decisions.get(CAUSED, 0)}",
-                "refused": str(policy["refusals"]),
-                "prevented, missed": f"{refused[0]}, {refused[1]}",
-                "alarms (false)": f"{rang} ({alarms.get(FALSE_ALARM, 0)})",
+                "promoted": f"{policy['promotions']} ({decisions.get(GAINED, 0)}, {decisions.get(CAUSED, 0)})",
+                "refused": f"{policy['refusals']} ({decisions.get(PREVENTED, 0)}, {decisions.get(MISSED, 0)})",
+                "alarms": f"{rang} ({alarms.get(FALSE_ALARM, 0)})",
                 "computing": duration(policy["spent"]["seconds"]),
             }
         )
@@ -54,12 +57,20 @@ def print_backtest(summary: dict[str, Any], console: Console, report: Path) -> N
     rows = summary_rows(summary)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for column in rows[0]:
-        left = column == "policy"
-        table.add_column(column, justify="left" if left else "right", no_wrap=left)
+        table.add_column(column, justify="left" if column == "policy" else "right", no_wrap=True)
     for row in rows:
-        table.add_row(*(escape(cell) for cell in row.values()))
+        table.add_row(*(escape(_folded(cell)) for cell in row.values()))
     console.print(table)
-    console.print(f"[bold]{escape(summary['headline'])}[/]", highlight=False)
+    console.print(_LEGEND, style="dim", highlight=False)
+    console.print(f"[bold]{escape(summary['headline'])}.[/]", highlight=False)
+    for sentence in lead(summary):
+        console.print(f"  {escape(sentence)}", highlight=False)
     console.print()
     console.print(f"page      {report / 'index.html'}", highlight=False, markup=False)
     console.print(f"parquet   {report / 'users.parquet'}", highlight=False, markup=False)
+
+
+def _folded(cell: str) -> str:
+    """An interval below its value, without brackets: so the table fits 80 columns."""
+    value, bracket, ends = cell.partition(" [")
+    return f"{value}\n{ends[:-1].replace(',', '')}" if bracket else cell
