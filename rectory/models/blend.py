@@ -16,7 +16,7 @@ from scipy.sparse import csr_array
 from rectory.arrays import Array, Float32Array, Float64Array, Int32Array
 from rectory.features.training_set import SECONDS_PER_DAY, TrainingSet
 from rectory.files import read_json, write_json
-from rectory.models.blend_choice import Choice, Singles, choose_trees, switched_on
+from rectory.models.blend_choice import Choice, Singles, choose_trees, switched_on, worth_their_cost
 from rectory.models.blend_history import History
 from rectory.models.blend_proposals import Proposals, describe, feature_names, propose
 from rectory.models.blend_ranker import Examples, Ranker, prior
@@ -57,16 +57,20 @@ class Blend(Fitted):
             return self._fit_single(train, kept, notes)
         for name in kept:
             self._sources[name] = self._build(name).fit(windows[1])
-        settings = {name: source.report.chosen for name, source in self._sources.items()}
         self._history = History.of(windows[1], _days(windows[0]))
         validation = Validation(train, self._validation_users, self._seed)
         latest = self._examples(validation)
+        worthy, told = worth_their_cost(latest, {name: self._params.sources[name].kind for name in kept})
+        if len(worthy) < len(kept):
+            self._sources = {name: self._sources[name] for name in worthy}
+            latest = self._examples(validation)
+        settings = {name: source.report.chosen for name, source in self._sources.items()}
         singles = Singles.of(validation, latest, list(self._sources))
         past = [self._past(window, settings) for window in windows[1:]]
         ranker = self._train(past, singles.column, self._params.trees)
         choice = choose_trees(validation, latest, singles, ranker, self._params.trees)
         chosen = {"sources": settings, "best": singles.best, "trees": choice.trees, "windows": len(past)}
-        notes += _told(choice, ranker, len(past), _days(windows[0]))
+        notes += told + _told(choice, ranker, len(past), _days(windows[0]))
         self._report = FitReport(METRIC, choice.score, chosen, choice.curve, notes)
         return self._finish(train, chosen, past[:-1])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,9 @@ from rectory.params.candidates import BlendParams
 STAGES = (0, 10, 20, 40, 80, 160, 320, 640)
 """Numbers of trees that validation chooses among; 0 is the best single source as it is."""
 _SAMPLES = 1000
+_NEEDED = ("lightfm_hybrid", "popularity", "personal_frequency")
+_SPARED = 0.01
+"""Share of the hits among all proposals that may be missed for the sake of speed."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,35 @@ def switched_on(params: BlendParams, train: TrainingSet) -> tuple[list[str], lis
         else:
             kept.append(name)
     return kept, [f"Sources: {', '.join(kept)}.", *notes]
+
+
+def worth_their_cost(latest: Examples, sources: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """Sources to keep, and a sentence on those that are dropped: every source costs at each fit and for each list.
+
+    The optional ones go, the least useful first, as long as the others still propose what was taken, but for a share
+    of `_SPARED`. The hybrid stays for its scores, own and popular items cost next to nothing.
+
+    Args:
+        sources: name -> kind, in the order of the columns of `latest`.
+    """
+    proposed = latest.proposals.ranks[latest.hit] > 0
+    kept, dropped = list(range(len(sources))), []
+    names, kinds = list(sources), list(sources.values())
+    while True:
+        spare = [column for column in kept if kinds[column] not in _NEEDED]
+        lost = {column: _missed(proposed, [one for one in kept if one != column]) for column in spare}
+        least = min(lost, key=lambda column: lost[column], default=None)
+        if least is None or lost[least] > _SPARED * len(proposed):
+            break
+        kept.remove(least)
+        dropped.append(names[least])
+    told = f"without {'them' if len(dropped) > 1 else 'it'} {_missed(proposed, kept) / max(len(proposed), 1):.1%}"
+    notes = [f"Dropped: {', '.join(dropped)}; {told} of the hits among proposals would be missed."] if dropped else []
+    return [names[column] for column in kept], notes
+
+
+def _missed(proposed: Array, kept: list[int]) -> int:
+    return int(np.count_nonzero(~proposed[:, kept].any(axis=1)))
 
 
 def choose_trees(validation: Validation, latest: Examples, singles: Singles, ranker: Ranker, most: int) -> Choice:

@@ -200,13 +200,19 @@ def rank_blocks(
         if fetch < len(codes):
             # Where the end of a list ties with the last item fetched, more may tie beyond it.
             for row in np.flatnonzero(np.isfinite(values[:, -1]) & (values[:, length - 1] == values[:, -1])):
-                found[row] = np.argsort(-part[row, : len(codes)], kind="stable")[:fetch]
+                found[row] = _first_of_equals(part[row, : len(codes)], values[row, -1], fetch)
                 values[row] = part[row, found[row]]
         missing = np.isneginf(values[:, :length])
         own = codes[np.minimum(found[:, :length], len(codes) - 1)]
         result.items[start:stop, :length] = np.where(missing, NO_ITEM, own)
         result.scores[start:stop, :length] = values[:, :length]
     return result
+
+
+def _first_of_equals(scores: Float32Array, last: float, fetch: int) -> Array:
+    """Columns of the `fetch` largest scores, which end at `last`, in order; of equal ones the smaller columns."""
+    above, equal = np.flatnonzero(scores > last), np.flatnonzero(scores == last)
+    return np.concatenate([above[np.argsort(-scores[above], kind="stable")], equal[: fetch - len(above)]])
 
 
 def _best(scores: Float32Array, fetch: int, stripe: int) -> tuple[Array, Float32Array]:
