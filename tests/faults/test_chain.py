@@ -28,8 +28,6 @@ from rectory.params import Params
 from rectory.workspace import Workspace
 from tests.faults import logs
 
-pytestmark = pytest.mark.xdist_group("chain")
-
 LOGS = logs.awkward()
 
 

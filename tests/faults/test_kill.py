@@ -24,8 +24,6 @@ import pytest
 from rectory.files import tree_digests
 from tests.shop import make_project, write_exports
 
-pytestmark = pytest.mark.xdist_group("kill")
-
 STEPS = ["fetch", "validate", "split", "features", "train:popularity", "train:lightfm_hybrid", "evaluate:popularity"]
 FOLDERS = ("data/raw", "data/split", "data/tables", "data/features", "models/popularity", "models/lightfm_hybrid")
 Digests = dict[str, str]

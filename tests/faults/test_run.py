@@ -34,7 +34,7 @@ from rectory.registry.store import ModelStore
 from rectory.workspace import Workspace
 from tests.shop import make_project
 
-pytestmark = [pytest.mark.xdist_group("faults"), pytest.mark.server]
+pytestmark = pytest.mark.server
 
 BIN = Path(sys.executable).parent
 PATIENCE = 180.0

@@ -67,7 +67,17 @@ class Installation:
 
 @pytest.fixture(scope="session")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
-    """A shop after its first `rectory run`."""
+    """A shop after its first `rectory run`.
+
+    Its tests tell one story in the order of the file, so they must not be dealt out to several workers.
+    """
+    if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+        told = tmp_path_factory.getbasetemp().parent / "installation-of"
+        try:
+            with told.open("x") as out:
+                out.write(worker)
+        except FileExistsError:
+            pytest.fail(f"{told.read_text()} has an installation already: run pytest with --dist loadfile (make test)")
     made = Installation(make_project(tmp_path_factory.mktemp("installation") / "project", code=True))
     made.git("init", "--quiet", "--initial-branch=main")
     made.git("config", "user.email", "shop@example.org")

@@ -13,7 +13,7 @@ import pytest
 from rectory.files import read_json, tree_digests
 from tests.flows.conftest import Installation
 
-pytestmark = [pytest.mark.xdist_group("installation"), pytest.mark.server]
+pytestmark = pytest.mark.server
 
 CANDIDATES = ("popularity", "popularity_recent", "personal_frequency", "lightfm_hybrid")
 
@@ -209,4 +209,10 @@ def test_rollback_seats_the_version_that_was_asked_for_and_keeps_the_reason(inst
     installation.rectory("rollback", "--reason", "it was only a test")
     status = installation.json("status")
     assert status["champion"]["version"] == champion
+    installation.rectory("promote", other, "--reason", "and seat it for good")
+    installation.rectory("run")
+    why = read_json(installation.newest_run() / "run.json")["why"]
+    assert installation.summary()["reused"], f"a run with equal inputs must not undo what was done by hand: {why}"
+    assert installation.summary()["decision"]["champion"]["version"] == other
+    assert installation.json("status")["champion"]["version"] == other
     assert "it was only a test" in json.dumps(status["last_decisions"])

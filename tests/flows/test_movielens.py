@@ -10,7 +10,7 @@ import pytest
 from tests.flows.conftest import Installation
 from tests.shop import ROOT
 
-pytestmark = [pytest.mark.xdist_group("movielens"), pytest.mark.server]
+pytestmark = pytest.mark.server
 
 
 @pytest.fixture(scope="module")
