@@ -122,17 +122,29 @@ class Fitted:
     """Holds what the last fit found, for every model alike.
 
     observer: told by `Validation.score`; tuning prunes by it. Models have nothing to do for it.
+    on_report: hears the report as soon as the search is over, before the fit on all rows; may raise to leave that out.
     """
 
     observer: Observer | None = None
-    _report: FitReport | None = None
+    on_report: Callable[[FitReport], None] | None = None
+    _held: FitReport | None = None
 
     @property
     def report(self) -> FitReport:
         """Of the last `fit`; a loaded model has none."""
-        if self._report is None:
+        if self._held is None:
             raise RuntimeError("fit first: a loaded model has no fit report")
-        return self._report
+        return self._held
+
+    @property
+    def _report(self) -> FitReport | None:
+        return self._held
+
+    @_report.setter
+    def _report(self, report: FitReport) -> None:
+        self._held = report
+        if self.on_report is not None:
+            self.on_report(report)
 
 
 @runtime_checkable

@@ -37,7 +37,8 @@ def render_tuning_page(tuned: Tuned) -> str:
     )
     environment.filters |= {"figure": words.figure, "count": words.count, "duration": words.duration, "plain": plain}
     style = (Path(__file__).parent / "templates" / "style.css").read_text(encoding="utf-8")
-    keys = list(tuned.importance) or list(tuned.best.values)
+    tried = {key: {plain(one.values.get(key)) for one in tuned.trials} for key in tuned.best.values}
+    keys = [key for key in tuned.importance or tuned.best.values if len(tried[key]) > 1]
     drawn = {
         "history": tuning_plots.history(tuned),
         **({"importance": tuning_plots.importance(tuned)} if tuned.importance else {}),

@@ -115,6 +115,13 @@ SPACES: dict[str, Space | str] = {
         Choice("use_user_features", (True, False)),
         Choice("use_item_features", (True, False)),
     ),
+    # Sources are tuned as candidates of their own; its fit chooses among them and how many trees are kept.
+    "blend": (
+        Number("proposals", 20, 200, log=True),
+        Number("windows", 1, 6),
+        Number("leaves", 4, 63, log=True),
+        Number("learning_rate", 0.01, 0.2, log=True),
+    ),
 }
 """Kind -> what is tuned, or why nothing is. A new kind adds an entry here."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -12,7 +13,7 @@ from rectory.arrays import Float64Array
 from rectory.errors import RectoryError
 from rectory.features.training_set import TrainingSet
 from rectory.models.catalogue import build
-from rectory.models.protocol import Fitted, Recommender
+from rectory.models.protocol import FitReport, Fitted
 from rectory.params.candidates import CandidateParams
 from rectory.params.sections import TrainParams
 
@@ -57,6 +58,10 @@ class Steps:
         return self._by_user[found[-1]] if found else None
 
 
+class _SearchIsOver(Exception):
+    """All that a trial needs is known: the fit on all rows, which would double its cost, is left out."""
+
+
 def try_candidate(candidate: CandidateParams, train: TrainingSet, settings: TrainParams, steps: Steps) -> Outcome:
     """Search with one candidate section. The test window is not in `train`, and no final fit is made.
 
@@ -64,23 +69,15 @@ def try_candidate(candidate: CandidateParams, train: TrainingSet, settings: Trai
         RectoryError: the fit failed; also whatever the steps' watch raises.
     """
     model = build(candidate, settings.seed, settings.validation_users)
-    cast("Fitted", model).observer = steps
-    _search_only(model, train)
-    model.fit(train)
+    fitted = cast("Fitted", model)
+    fitted.observer, fitted.on_report = steps, _stop
+    with suppress(_SearchIsOver):
+        model.fit(train)
     report = model.report
     if not np.isfinite(report.score):
         raise RectoryError(f"the validation score is {report.score}: training diverged.")
     return Outcome(report.score, steps.of(report.score), dict(report.chosen))
 
 
-def _search_only(model: Recommender, train: TrainingSet) -> None:
-    """Leave out the fit on all rows that ends `fit`: a trial needs the score alone, and it would double the cost.
-
-    Fits on other stretches of time, which the search itself may make, stay.
-    """
-    whole = model.refit
-
-    def refit(given: TrainingSet, chosen: dict[str, Any]) -> Recommender:
-        return model if given is train else whole(given, chosen)
-
-    model.refit = refit  # type: ignore[method-assign,assignment]
+def _stop(report: FitReport) -> None:
+    raise _SearchIsOver(report.score)
