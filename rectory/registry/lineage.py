@@ -20,6 +20,8 @@ _PACKAGES = ("tasks", "rectory")
 _DATA_STEPS = ("tasks.split", "tasks.features")
 # fetch and validate are not among them: what they do shows in the data hash.
 _CANDIDATE_STEPS = (*_DATA_STEPS, "tasks.train")
+# Tuning proposes values; touching it must not make a run's results look stale.
+_NO_PART_OF_A_RUN = ("tasks.tune",)
 # Every value that these modules can give is in the key already; a new kind of candidate must not retrain all others.
 _VALUES_ONLY = ("rectory.params",)
 
@@ -62,8 +64,8 @@ class CodeGraph:
         return sorted(name for name in found if not _within(name, _VALUES_ONLY))
 
     def steps(self) -> list[str]:
-        """All step modules."""
-        return sorted(self._graph.find_children("tasks"))
+        """Modules of all steps of a run."""
+        return sorted(self._graph.find_children("tasks") - set(_NO_PART_OF_A_RUN))
 
 
 def code_hash(modules: Iterable[str]) -> str:

@@ -100,6 +100,13 @@ def test_code_of_one_kind_is_its_own_module_and_what_that_imports() -> None:
 _HASH = "from rectory.registry.lineage import candidate_code as c; print(c('popularity'), c('personal_frequency'))"
 
 
+def test_tuning_is_no_part_of_a_run() -> None:
+    graph = CodeGraph()
+    used = graph.modules(graph.steps())
+    assert "tasks.train" in used
+    assert not [name for name in used if "tun" in name]
+
+
 def test_the_code_hash_does_not_depend_on_where_the_sources_lie_and_sees_an_edit(tmp_path: Path) -> None:
     for package in ("rectory", "tasks"):
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
