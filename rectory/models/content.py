@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 from scipy.sparse import csr_array, diags_array, hstack, vstack
 
-from rectory.arrays import Float32Array, Float64Array, Int32Array
+from rectory.arrays import Array, Float32Array, Float64Array, Int32Array
 from rectory.features.training_set import SECONDS_PER_DAY, TrainingSet
 from rectory.files import read_arrays, read_json, read_sparse, write_arrays, write_json, write_sparse
 from rectory.models.item_to_item import FAINT, pairs_from_blocks
@@ -76,6 +76,9 @@ class Content(Fitted):
         # The last row is the user of whom nothing is known, so that code -1 finds it.
         nobody = csr_array((1, matrices["taken"].shape[1]), dtype=np.float32)
         self._taken = csr_array(vstack([matrices["taken"], nobody], format="csr"))
+        # Thousands of items may share all their features: what is the same for them is worked out once.
+        first, self._like = distinct_rows(matrices["items"])
+        self._distinct = csr_array(matrices["items"][first])
         return self
 
     def recommend(
@@ -124,16 +127,29 @@ class Content(Fitted):
         """(n, n_values) rows of length 1, empty where nothing is known."""
         return _unit(csr_array(self._taken[users] @ self._matrices["sources"]))
 
-    def _scores(self, users: Int32Array) -> Float32Array:
+    def _scores(self, users: Int32Array, items: Int32Array | None = None) -> Float32Array:
+        """(n, n_items) or, for some items, (n, len(items)) scores."""
         profiles = self._profiles(users)
+        scores = self._likeness(profiles, items)
+        leaning, popular = (self._floors[name] for name in ("leaning", "popular"))
+        if items is not None:
+            leaning, popular = leaning[items], popular[items]
         known = np.diff(profiles.indptr) > 0
-        scores = self._likeness(profiles)
-        scores += np.where(known[:, None], self._floors["leaning"], self._floors["popular"])
+        scores += leaning
+        scores[~known] = popular
         return scores
 
-    def _likeness(self, profiles: csr_array) -> Float32Array:
-        """(n, n_items) inner products. Sparse times dense: each sum has one order, whoever else is asked for."""
-        return np.ascontiguousarray((self._matrices["items"] @ profiles.toarray().T).T, dtype=np.float32)
+    def _likeness(self, profiles: csr_array, items: Int32Array | None = None) -> Float32Array:
+        """(n, n_items or len(items)) inner products.
+
+        Sparse times dense: each sum has one order, whoever and whatever else is asked for.
+        """
+        rows, place = self._distinct, self._like
+        if items is not None:
+            wanted, place = np.unique(self._like[items], return_inverse=True)
+            rows = csr_array(rows[wanted])
+        products = np.ascontiguousarray((rows @ profiles.toarray().T).T, dtype=np.float32)
+        return np.take(products, place, axis=1)
 
     def save(self, folder: Path) -> None:
         """content.json, floors.npz and a sparse npz for items, sources and taken."""
@@ -155,6 +171,15 @@ def rare_features(block: csr_array) -> csr_array:
     having = np.bincount(block.indices, minlength=block.shape[1])
     rarity = np.log1p(block.shape[0] / np.maximum(having, 1))
     return _unit(csr_array(block @ diags_array(rarity)))
+
+
+def distinct_rows(matrix: csr_array) -> tuple[Array, Array]:
+    """(n_distinct,) a row of each sort, and (n,) which of them each row is equal to. Columns are in order."""
+    marks = matrix @ np.random.default_rng(0).random((matrix.shape[1], 2))
+    _, first, sort = np.unique(marks[:, 0] + 1j * marks[:, 1], return_index=True, return_inverse=True)
+    if (matrix[first][sort] != matrix).nnz:  # two sorts with one mark
+        return np.arange(matrix.shape[0]), np.arange(matrix.shape[0])
+    return first, sort
 
 
 def newness(train: TrainingSet) -> Float32Array:

@@ -74,7 +74,9 @@ class ItemToItem(Fitted):
         )
 
     def score_pairs(self, users: Int32Array, items: Int32Array) -> Float32Array:
-        return pairs_from_blocks(users, items, len(self._popular), lambda some: self._scores(self._rows[some]))
+        return pairs_from_blocks(
+            users, items, len(self._popular), lambda some, asked: self._scores(self._rows[some])[:, asked]
+        )
 
     def explain(self, user: int, item: int) -> list[Reason]:
         """One reason for each item of the history that speaks for `item`, and popularity."""
@@ -149,12 +151,12 @@ def _of_like_length(lengths: Array, rows: Array) -> Iterator[tuple[Array, int]]:
 
 
 def pairs_from_blocks(
-    users: Int32Array, items: Int32Array, n_items: int, scores: Callable[[Int32Array], Float32Array]
+    users: Int32Array, items: Int32Array, n_items: int, scores: Callable[[Int32Array, Int32Array], Float32Array]
 ) -> Float32Array:
     """(n,) score of each pair, from all scores of each user, made once.
 
     Args:
-        scores: distinct user codes (m,) -> (m, n_items).
+        scores: distinct user codes (m,) and item codes (l,) -> (m, l).
     """
     distinct, row = np.unique(users, return_inverse=True)
     order = np.argsort(row, kind="stable")
@@ -163,5 +165,6 @@ def pairs_from_blocks(
     for start in range(0, len(distinct), step):
         first, last = np.searchsorted(row[order], [start, start + step])
         pairs = order[first:last]
-        result[pairs] = scores(distinct[start : start + step])[row[pairs] - start, items[pairs]]
+        asked, place = np.unique(items[pairs], return_inverse=True)
+        result[pairs] = scores(distinct[start : start + step], asked)[row[pairs] - start, place]
     return result

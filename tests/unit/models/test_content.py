@@ -7,7 +7,7 @@ import pytest
 from scipy.sparse import csr_array
 
 from rectory.features.training_set import FeatureBlock
-from rectory.models.content import Content, newness, rare_features
+from rectory.models.content import Content, distinct_rows, newness, rare_features
 from rectory.params.candidates import ContentParams
 from tests.conformance.synthetic import training_set
 
@@ -112,3 +112,10 @@ def test_a_value_that_no_item_has_harms_nobody():
     )
     object.__setattr__(train, "item_features", FeatureBlock(wider, ("group=0", "group=1", "group=2")))
     assert first(fitted(train), 0) == [0]
+
+
+def test_equal_rows_are_told_from_others():
+    dense = np.array([[0, 1], [1, 0], [0, 1], [0, 0], [1, 1], [0, 0]], dtype=np.float32)
+    first, sort = distinct_rows(csr_array(dense))
+    assert len(first) == 4
+    np.testing.assert_array_equal(dense[first][sort], dense)
