@@ -30,6 +30,7 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from flows.children import child
 from flows.run import read_params
 from flows.steps import error_of, params_file, run_step, told, write_params
+from rectory.data.canonical import AFTER_AS_OF
 from rectory.data.card import load_card
 from rectory.errors import UsageError
 from rectory.evaluation.backtest import Step, steps_between
@@ -272,8 +273,10 @@ def _fit(scene: _Scene, date: str, name: str) -> None:
 
 def _require_log_until(scene: _Scene) -> None:
     """Windows that the log does not reach would be judged by days that are missing."""
-    newest = pd.Timestamp(read_json(scene.backtest.whole.validation)["as_of"])
-    last = scene.steps[-1]
+    report, last = read_json(scene.backtest.whole.validation), scene.steps[-1]
+    if report["tables"]["interactions"]["filtered"].get(AFTER_AS_OF):
+        return  # There are later rows, so a quiet end of the window is just that.
+    newest = pd.Timestamp(report["as_of"])
     if newest < last.until - min(pd.Timedelta(days=1), (last.until - last.since) / 7):
         raise UsageError(
             f"the log ends at {newest.isoformat()}, inside the last window ({last.since.isoformat()} to "
