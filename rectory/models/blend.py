@@ -16,7 +16,7 @@ from scipy.sparse import csr_array
 from rectory.arrays import Array, Float32Array, Float64Array, Int32Array
 from rectory.features.training_set import SECONDS_PER_DAY, TrainingSet
 from rectory.files import read_json, write_json
-from rectory.models.blend_choice import Choice, Singles, choose_trees, switched_on, worth_their_cost
+from rectory.models.blend_choice import Choice, Singles, all_pay, choose_trees, core_of, switched_on
 from rectory.models.blend_history import History
 from rectory.models.blend_proposals import Proposals, describe, feature_names, propose
 from rectory.models.blend_ranker import Examples, Ranker, prior
@@ -55,24 +55,45 @@ class Blend(Fitted):
         windows = self._windows(train)
         if len(windows) < 2:  # one to train on, one to choose on
             return self._fit_single(train, kept, notes)
-        for name in kept:
-            self._sources[name] = self._build(name).fit(windows[1])
-        self._history = History.of(windows[1], _days(windows[0]))
+        fits = {name: self._build(name).fit(windows[1]) for name in kept}
         validation = Validation(train, self._validation_users, self._seed)
-        latest = self._examples(validation)
-        worthy, told = worth_their_cost(latest, {name: self._params.sources[name].kind for name in kept})
-        if len(worthy) < len(kept):
-            self._sources = {name: self._sources[name] for name in worthy}
-            latest = self._examples(validation)
-        settings = {name: source.report.chosen for name, source in self._sources.items()}
-        singles = Singles.of(validation, latest, list(self._sources))
+        kept, told = self._worthwhile(fits, windows, validation)
+        settings = {name: fits[name].report.chosen for name in kept}
+        latest = self._latest({name: fits[name] for name in kept}, windows, validation)
         past = [self._past(window, settings) for window in windows[1:]]
+        singles = Singles.of(validation, latest, kept)
         ranker = self._train(past, singles.column, self._params.trees)
         choice = choose_trees(validation, latest, singles, ranker, self._params.trees)
         chosen = {"sources": settings, "best": singles.best, "trees": choice.trees, "windows": len(past)}
         notes += told + _told(choice, ranker, len(past), _days(windows[0]))
+        if self.observer is not None:
+            for values in choice.per_user:
+                self.observer(values)
         self._report = FitReport(METRIC, choice.score, chosen, choice.curve, notes)
         return self._finish(train, chosen, past[:-1])
+
+    def _worthwhile(
+        self, fits: dict[str, Recommender], windows: list[TrainingSet], validation: Validation
+    ) -> tuple[list[str], list[str]]:
+        """Names of the sources to go on with, and why: all of them only if that pays on the validation window."""
+        core = core_of({name: self._params.sources[name].kind for name in fits})
+        optional = [name for name in fits if name not in core]
+        if not optional:
+            return core, []
+        choices = []
+        for names in (core, list(fits)):
+            latest = self._latest({name: fits[name] for name in names}, windows, validation)
+            past = self._past(windows[1], {name: fits[name].report.chosen for name in names})
+            singles = Singles.of(validation, latest, names)
+            ranker = self._train([past], singles.column, self._params.trees)
+            choices.append(choose_trees(validation, latest, singles, ranker, self._params.trees))
+        pays, told = all_pay(choices[0], choices[1], optional)
+        return (list(fits) if pays else core), [told]
+
+    def _latest(self, fits: dict[str, Recommender], windows: list[TrainingSet], validation: Validation) -> Examples:
+        """Examples of the validation window, with sources that were fitted before it."""
+        self._sources, self._history = fits, History.of(windows[1], _days(windows[0]))
+        return self._examples(validation)
 
     def _fit_single(self, train: TrainingSet, kept: list[str], notes: list[str]) -> Self:
         """No past window to train a ranker on: the source with the best validation score."""

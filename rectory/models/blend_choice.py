@@ -19,9 +19,9 @@ from rectory.params.candidates import BlendParams
 STAGES = (0, 10, 20, 40, 80, 160, 320, 640)
 """Numbers of trees that validation chooses among; 0 is the best single source as it is."""
 _SAMPLES = 1000
-_NEEDED = ("lightfm_hybrid", "popularity", "personal_frequency")
-_SPARED = 0.01
-"""Share of the hits among all proposals that may be missed for the sake of speed."""
+_CORE = ("lightfm_hybrid", "popularity", "personal_frequency")
+_WORTH = 0.01
+"""Relative gain on validation that optional sources must bring."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,16 @@ class Singles:
 
 @dataclass(frozen=True)
 class Choice:
-    """trees: 0 is the best single source as it is. score: of the blend. curve, notes: for the fit report."""
+    """trees: 0 is the best single source as it is. score: of the blend. curve, notes: for the fit report.
+
+    per_user: (n_users,) scores for each row of the curve.
+    """
 
     trees: int
     score: float
     curve: list[dict[str, Any]]
     notes: list[str]
+    per_user: list[Float64Array]
 
 
 def switched_on(params: BlendParams, train: TrainingSet) -> tuple[list[str], list[str]]:
@@ -76,33 +80,27 @@ def switched_on(params: BlendParams, train: TrainingSet) -> tuple[list[str], lis
     return kept, [f"Sources: {', '.join(kept)}.", *notes]
 
 
-def worth_their_cost(latest: Examples, sources: Mapping[str, str]) -> tuple[list[str], list[str]]:
-    """Sources to keep, and a sentence on those that are dropped: every source costs at each fit and for each list.
-
-    The optional ones go, the least useful first, as long as the others still propose what was taken, but for a share
-    of `_SPARED`. The hybrid stays for its scores, own and popular items cost next to nothing.
+def core_of(sources: Mapping[str, str]) -> list[str]:
+    """Names of the sources that are always kept: the hybrid, and lists of counts that cost next to nothing.
 
     Args:
-        sources: name -> kind, in the order of the columns of `latest`.
+        sources: name -> kind.
     """
-    proposed = latest.proposals.ranks[latest.hit] > 0
-    kept, dropped = list(range(len(sources))), []
-    names, kinds = list(sources), list(sources.values())
-    while True:
-        spare = [column for column in kept if kinds[column] not in _NEEDED]
-        lost = {column: _missed(proposed, [one for one in kept if one != column]) for column in spare}
-        least = min(lost, key=lambda column: lost[column], default=None)
-        if least is None or lost[least] > _SPARED * len(proposed):
-            break
-        kept.remove(least)
-        dropped.append(names[least])
-    told = f"without {'them' if len(dropped) > 1 else 'it'} {_missed(proposed, kept) / max(len(proposed), 1):.1%}"
-    notes = [f"Dropped: {', '.join(dropped)}; {told} of the hits among proposals would be missed."] if dropped else []
-    return [names[column] for column in kept], notes
+    return [name for name, kind in sources.items() if kind in _CORE] or list(sources)
 
 
-def _missed(proposed: Array, kept: list[int]) -> int:
-    return int(np.count_nonzero(~proposed[:, kept].any(axis=1)))
+def all_pay(core: Choice, wide: Choice, optional: list[str]) -> tuple[bool, str]:
+    """Whether the optional sources are worth a fit in each window and a place in each list, in a sentence.
+
+    Args:
+        core, wide: without and with them, on the same windows.
+    """
+    pays = wide.score >= core.score * (1 + _WORTH)
+    verdict = "kept" if pays else f"dropped, {_WORTH:.0%} more is asked for what they cost"
+    return pays, (
+        f"{', '.join(optional)}: {verdict}. A ranker trained on one past window scores {wide.score:.4f} on the "
+        f"validation window with them and {core.score:.4f} without."
+    )
 
 
 def choose_trees(validation: Validation, latest: Examples, singles: Singles, ranker: Ranker, most: int) -> Choice:
@@ -128,7 +126,7 @@ def choose_trees(validation: Validation, latest: Examples, singles: Singles, ran
         f"[{gain.low:+.4f}, {gain.high:+.4f}]" + ("." if trees else ": no tree is kept."),
         f"The sources' proposals held {found:.0%} of what was then taken.",
     ]
-    return Choice(trees, score, curve, notes)
+    return Choice(trees, score, curve, notes, list(tried.values()))
 
 
 def _per_user(validation: Validation, latest: Examples, score: Array) -> Float64Array:

@@ -73,7 +73,7 @@ def propose(
 
 def feature_names(history: History, sources: Mapping[str, Recommender]) -> list[str]:
     """Columns of `describe`."""
-    names = [f"rank_{name}" for name in sources] + [f"height_{name}" for name in sources] + ["sources"]
+    names = [f"rank_{name}" for name in sources] + [f"height_{name}" for name in sources]
     scored = [name for name, source in sources.items() if isinstance(source, ScoresPairs)]
     return [*names, *(f"{part}_{name}" for name in scored for part in ("score", "order")), *history.names]
 
@@ -82,7 +82,7 @@ def describe(
     proposals: Proposals, users: Int32Array, history: History, sources: Mapping[str, Recommender]
 ) -> Float32Array:
     """(m, n_features) float32 for the ranker: everything relative to the user's other proposals or to a maximum."""
-    columns = [nearness(proposals.ranks), proposals.heights, (proposals.ranks > 0).mean(axis=1)[:, None]]
+    columns: list[Array] = [nearness(proposals.ranks), proposals.heights]
     for source in sources.values():
         if isinstance(source, ScoresPairs):
             score = source.score_pairs(users[proposals.row], proposals.item)

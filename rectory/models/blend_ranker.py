@@ -28,7 +28,6 @@ _WORDS = {
     "pair": "this user's own history with the item",
     "item": "how the item does with everyone",
     "user": "what this user is like",
-    "sources": "how many sources propose it",
 }
 
 

@@ -282,11 +282,11 @@ SourceParams = Annotated[
 def _default_sources() -> dict[str, SourceParams]:
     """Sources that differ in what they look at; popularity hardly weighs in any but its own, the ranker mixes it in.
 
-    Only what is cheap to try or decisive (the hybrid's) is left to validation: each source is fitted once for each window.
+    Only what is cheap to try or decisive (the hybrid's) is left to validation: a source is fitted for each window.
     """
     plain: dict[str, Any] = {"popularity_windows_days": (28.0,), "popularity_weights": (0.01,)}
     return {
-        "lightfm": LightFMHybridParams(kind="lightfm_hybrid", half_lives_days=(14.0, None)),
+        "lightfm": LightFMHybridParams(kind="lightfm_hybrid", half_lives_days=(14.0, None), max_epochs=15),
         "own": PersonalFrequencyParams(kind="personal_frequency"),
         "recent": PopularityParams(kind="popularity", windows_days=(3.0, 7.0, 14.0, 28.0, 56.0)),
         "item_knn": ItemKnnParams(
@@ -316,7 +316,7 @@ class BlendParams(Candidate):
     """Two stages: sources propose items, a LightGBM ranker that was trained on past windows orders them."""
 
     kind: Literal["blend"]
-    sources: dict[str, SourceParams] = Field(default_factory=lambda: _default_sources())
+    sources: dict[str, SourceParams] = Field(default_factory=_default_sources)
     """Name -> candidate section of each source. Sources that cannot say anything about a log are switched off."""
     ease_items: Annotated[int, Field(ge=0)] = 3000
     """A source of kind ease is switched off when more items than this were taken: its cost grows with the cube."""
@@ -330,7 +330,7 @@ class BlendParams(Candidate):
     """Most trees of the ranker; validation chooses how many of them are kept, down to none."""
     leaves: Annotated[int, Field(ge=2, le=255)] = 15
     """Leaves of each tree."""
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.05
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.08
     """Shrinkage of each tree."""
 
 
