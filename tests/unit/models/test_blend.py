@@ -1,0 +1,168 @@
+"""What is special of the blend: past windows, where boosting starts, what is switched on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+
+from rectory.models.blend import Blend
+from rectory.models.blend_choice import Choice, all_pay, core_of, switched_on
+from rectory.models.blend_history import ITEM, PAIR, History
+from rectory.models.blend_proposals import nearness, propose
+from rectory.models.blend_ranker import Examples, Proposals
+from rectory.models.popularity import Popularity
+from rectory.params.candidates import BlendParams, PopularityParams
+from tests.conformance.synthetic import training_set, two_tastes
+
+SOURCES = {
+    "own": {"kind": "personal_frequency", "half_lives_days": [30]},
+    "recent": {"kind": "popularity", "windows_days": [30, None]},
+    "transitions": {"kind": "transitions", "popularity_weights": [0.01]},
+}
+
+
+def params(**changes) -> BlendParams:
+    return BlendParams.model_validate({"kind": "blend", "sources": SOURCES, "trees": 20, **changes})
+
+
+def test_the_score_is_that_of_sources_and_ranker_which_never_saw_the_validation_window() -> None:
+    """Rows of the validation window decide who is asked and what is right, never what is proposed or learnt."""
+    train = two_tastes(repeats=True)
+    seen: list[float] = []
+
+    class Spy(Blend):
+        def _fit_sources(self, window, settings):  # type: ignore[no-untyped-def]
+            seen.append(window.end)
+            super()._fit_sources(window, settings)
+
+    model = Spy(params(), 7, 100).fit(train)
+    length = train.end - train.validation_start
+    for end in seen[:-1]:
+        assert end <= train.validation_start
+        assert (train.end - end) / length == pytest.approx(round((train.end - end) / length))
+    assert seen[-1] == train.end, "what is kept knows everything before the test window"
+    assert model.report.score > 0
+
+
+def test_each_past_window_is_asked_of_what_was_known_before_it() -> None:
+    train = two_tastes(repeats=True)
+    windows = Blend(params(windows=3), 7, 100)._windows(train)
+    assert len(windows) == 4
+    assert windows[0].end == train.end
+    for later, earlier in pairwise(windows):
+        assert earlier.end == later.validation_start
+        assert earlier.time.max() < later.validation_start
+
+
+def test_a_log_without_a_past_window_is_answered_by_the_best_source_alone() -> None:
+    short = two_tastes(repeats=True)
+    short = replace(short, validation_start=short.time[0] + 0.9 * (short.end - short.time[0]) / 2)
+    model = Blend(params(), 7, 100).fit(short)
+    assert model.report.chosen["trees"] == 0
+    assert any("too short" in note for note in model.report.notes)
+    best = model.report.chosen["best"]
+    users = np.arange(59, dtype=np.int32)
+    alone = model._sources[best].recommend(users, 5)
+    np.testing.assert_array_equal(model.recommend(users, 5).items, alone.items)
+
+
+def test_without_trees_the_lists_are_those_of_the_best_source() -> None:
+    train = two_tastes(repeats=True)
+    fitted = Blend(params(), 7, 100).fit(train)
+    chosen = {**fitted.report.chosen, "trees": 0, "best": "own"}
+    plain = Blend(params(), 7, 100).refit(train, chosen)
+    users = np.arange(59, dtype=np.int32)
+    np.testing.assert_array_equal(plain.recommend(users, 8).items, plain._sources["own"].recommend(users, 8).items)
+
+
+def test_sources_that_can_say_nothing_are_off_and_the_report_says_why() -> None:
+    train = two_tastes(repeats=False, features=False)
+    wide = BlendParams(kind="blend")
+    kept, notes = switched_on(wide, train)
+    assert "own" not in kept
+    assert "content" not in kept
+    assert any(note.startswith("own is off") for note in notes)
+    assert any(note.startswith("content is off") for note in notes)
+
+
+def test_optional_sources_must_pay() -> None:
+    assert core_of({"a": "lightfm_hybrid", "b": "item_knn", "c": "popularity"}) == ["a", "c"]
+    assert core_of({"b": "item_knn"}) == ["b"], "something has to propose"
+    core, a_little, clearly = (Choice(10, score, [], [], []) for score in (0.100, 0.1005, 0.102))
+    assert not all_pay(core, a_little, ["b"])[0]
+    assert all_pay(core, clearly, ["b"])[0]
+
+
+def test_proposals_are_the_union_with_each_source_s_place() -> None:
+    train = training_set([0, 0, 1], [0, 1, 2], [10, 20, 30], n_users=2, n_items=4)
+    one = Popularity(PopularityParams(kind="popularity"), 0, 10).refit(
+        train, {"window_days": None, "half_life_days": None}
+    )
+    two = Popularity(PopularityParams(kind="popularity"), 0, 10).refit(
+        train, {"window_days": 175.0, "half_life_days": None}
+    )
+    found = propose({"ever": one, "late": two}, np.array([0, -1], dtype=np.int32), {"ever": 2, "late": 1}, None)
+    assert found.row.tolist() == [0, 0, 0, 1, 1, 1] or found.row.tolist() == [0, 0, 1, 1]
+    by_pair = {(row, item): tuple(ranks) for row, item, ranks in zip(found.row, found.item, found.ranks, strict=True)}
+    assert by_pair[0, 0] == (1, 0)
+    assert by_pair[0, 2] == (0, 1)
+    exclude = csr_array((np.ones(1, np.float32), [2], [0, 1, 1]), shape=(2, 4))
+    hidden = propose({"late": two}, np.array([0, -1], dtype=np.int32), {"late": 1}, exclude)
+    assert (0, 2) not in set(zip(hidden.row.tolist(), hidden.item.tolist(), strict=True))
+
+
+def test_history_knows_frequency_recency_and_rhythm_of_a_pair() -> None:
+    """User 0 takes item 0 every ten days, last ten days ago, and item 1 once, long ago."""
+    day = np.array([150, 160, 170, 180, 190, 100])
+    train = training_set([0] * 6, [0] * 5 + [1], day, n_users=2, n_items=3, repeats=True)
+    history = History.of(train, 20.0)
+    users = np.array([0, -1], dtype=np.int32)
+    columns = history.columns(users, np.array([0, 0, 0, 1]), np.array([0, 1, 2, 0], dtype=np.int32))
+    at = {name: columns[:, place] for place, name in enumerate(history.names)}
+    assert at["pair_due"][0] == pytest.approx(1.0), "ten days since, every ten days: due now"
+    assert at["pair_rate"][0] == 1.0
+    assert at["pair_rate"][1] < 0.5
+    assert np.isnan(at["pair_rate"][2]), "never had it: not a frequency of zero days"
+    assert np.isnan(at["pair_rate"][3])
+    assert at["pair_idle"][0] == pytest.approx(np.log1p(10.0))
+    assert at["user_unknown"].tolist() == [0.0, 0.0, 0.0, 1.0]
+    assert at["item_untouched"].tolist() == [0.0, 0.0, 1.0, 0.0]
+    assert len(PAIR) + len(ITEM) < len(history.names)
+
+
+def test_each_user_weighs_by_the_root_of_the_hits() -> None:
+    proposals = Proposals(
+        row=np.array([0, 0, 0, 0, 0, 1, 1, 2]),
+        item=np.arange(8, dtype=np.int32),
+        ranks=np.ones((8, 1), dtype=np.int32),
+        heights=np.ones((8, 1), dtype=np.float32),
+    )
+    hit = np.array([1, 1, 1, 1, 0, 1, 0, 0], dtype=bool)
+    weights = Examples(proposals, np.zeros((8, 1), np.float32), hit, 3).weights()
+    assert weights[:4].sum() == pytest.approx(2 * weights[5])
+    assert weights[4] == pytest.approx(4 * weights[:4].sum())
+    assert weights[7] == 0, "a user without a hit teaches no order"
+
+
+def test_nearness_falls_as_the_discount_of_ndcg() -> None:
+    assert nearness(np.array([1, 3, 0])).tolist() == pytest.approx([1.0, 0.5, 0.0])
+
+
+def test_the_ranker_finds_what_no_source_says_alone() -> None:
+    """Each of four own items is taken every 40 days, one in each window: equally often, so only the rhythm tells."""
+    rows = [
+        (user, (user + part * 3) % 12, day)
+        for user in range(120)
+        for part in range(4)
+        for day in range(user % 10 + 10 * part, 200, 40)
+    ]
+    user, item, day = (np.array(part) for part in zip(*rows, strict=True))
+    train = training_set(user, item, day, n_users=120, n_items=12, repeats=True, valid_days=10)
+    model = Blend(params(trees=80), 7, 200).fit(train)
+    alone = next(one["score"] for one in model.report.curve if one["trees"] == 0)
+    assert model.report.chosen["trees"] > 0
+    assert model.report.score > alone + 0.1
