@@ -13,8 +13,6 @@ from rectory.tuning.spaces import SPACES, Choice, Number, defaults_of, space_of,
 from rectory.tuning.trial import Steps, try_candidate
 from tests.conformance.synthetic import two_tastes
 
-# These score without `Validation.score` and tell no steps: never pruned, and no interval for their gain.
-SILENT = {"blend"}
 TUNABLE = [kind for kind in SPACES if not isinstance(SPACES[kind], str)]
 
 
@@ -63,10 +61,6 @@ def test_a_trial_hears_every_step_and_scores_what_a_whole_fit_reports(kind, trai
     report = build(candidate(kind), 7, 100).fit(train).report
     assert outcome.score == report.score
     assert outcome.chosen == report.chosen
-    if kind in SILENT:
-        assert not heard
-        assert outcome.per_user is None
-        return
     assert [step for step, _ in heard] == list(range(1, len(report.curve) + 1))
     assert heard[-1][1] >= report.score
     assert outcome.per_user is not None
