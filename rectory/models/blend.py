@@ -6,7 +6,9 @@ before it, and what they then proposed is held against what came true in it. See
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,7 +28,7 @@ from rectory.models.topk import pairs_of, rank_pairs, rank_shared
 from rectory.models.validation import METRIC, Validation
 from rectory.params.candidates import BlendParams
 
-_USERS_AT_ONCE = 512
+_USERS_AT_ONCE = 256
 _FILL = -100.0
 """Score of what no source proposed, below every log odds; popularity orders it."""
 
@@ -162,12 +164,23 @@ class Blend(Fitted):
         return Examples.of([one for one, _ in parts], [x for _, x in parts], validation)
 
     def _described(self, users: Int32Array, exclude: csr_array | None) -> Iterator[tuple[Proposals, Float32Array]]:
-        """Proposals for blocks of users, rows counted over all of them, and their features."""
+        """Proposals for blocks of users, rows counted over all of them, and their features.
+
+        Blocks are made side by side, in order: nearly all of the work is outside of Python's lock.
+        """
         depths = {name: self._depth(name) for name in self._sources}
-        for start in range(0, len(users), _USERS_AT_ONCE):
+
+        def block(start: int) -> tuple[Proposals, Float32Array]:
             part = slice(start, start + _USERS_AT_ONCE)
             proposals = propose(self._sources, users[part], depths, None if exclude is None else exclude[part])
-            yield proposals.moved(start), describe(proposals, users[part], self._history, self._sources)
+            return proposals.moved(start), describe(proposals, users[part], self._history, self._sources)
+
+        starts = range(0, len(users), _USERS_AT_ONCE)
+        if len(starts) < 2:
+            yield from map(block, starts)
+            return
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            yield from threads.map(block, starts)
 
     def _depth(self, name: str) -> int:
         # A user's own items are the one list that is not alike for everyone: it pays to look further down.

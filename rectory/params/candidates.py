@@ -320,7 +320,7 @@ class BlendParams(Candidate):
     """Name -> candidate section of each source. Sources that cannot say anything about a log are switched off."""
     ease_items: Annotated[int, Field(ge=0)] = 3000
     """A source of kind ease is switched off when more items than this were taken: its cost grows with the cube."""
-    proposals: Annotated[int, Field(ge=10, le=500)] = 50
+    proposals: Annotated[int, Field(ge=10, le=500)] = 40
     """Items that each source proposes for each user; own items (where repeats are allowed) twice as many."""
     windows: Annotated[int, Field(ge=1, le=12)] = 3
     """Past windows, each as long as the validation window, that the ranker is trained on."""
