@@ -33,6 +33,7 @@ def model_card(card: Card, tags: dict[str, str], metrics: dict[str, Any], fit: d
         f"- Trained on everything before {tags['trained_until']}; tested on what came from then on, once.",
         f"- Validation, the newest window before the test, chose: {chosen} "
         f"({fit.get('metric', 'score')} {_number(fit.get('score'))}).",
+        *[f"- {note}" for note in fit.get("notes", [])],
         "",
         "## Test window",
         "",
@@ -40,7 +41,8 @@ def model_card(card: Card, tags: dict[str, str], metrics: dict[str, Any], fit: d
         "",
         "Means over users with at least one relevant item; 95% bootstrap intervals over users.",
         "",
-        *_slices(metrics.get("slices", {})),
+        *_slices(metrics.get("slices", {}), str(fit.get("metric"))),
+        *_gaps(metrics.get("gaps", {})),
         "## Limits",
         "",
         "- Offline evidence: it tells how well past choices were foreseen, not what a recommendation causes.",
@@ -68,17 +70,16 @@ def _metric_table(metrics: dict[str, dict[str, Any]]) -> list[str]:
     return rows if metrics else ["No user of the test window had a relevant item."]
 
 
-def _slices(slices: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
-    """The slices with the lowest first metric: where to be careful."""
-    first = [(name, *next(iter(metrics.items()))) for name, metrics in slices.items() if metrics]
+def _slices(slices: dict[str, dict[str, dict[str, Any]]], metric: str) -> list[str]:
+    """The slices in which the model does worst by `metric`: where to be careful."""
+    first = [(name, metric, metrics[metric]) for name, metrics in slices.items() if metric in metrics]
     if not first:
         return []
     first.sort(key=lambda one: (one[2]["value"] is None, one[2]["value"]))
     rows = [
         "## Slices, weakest first",
         "",
-        "| slice | metric | value | 95% interval | users |",
-        "|---|---|---|---|---|",
+        *_HEADER,
     ]
     rows += [
         f"| {name} | {metric} | {_number(one['value'])} | {_number(one['low'])} to {_number(one['high'])} "
@@ -86,6 +87,20 @@ def _slices(slices: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
         for name, metric, one in first[:_WORST_SLICES]
     ]
     return [*rows, ""]
+
+
+def _gaps(gaps: dict[str, dict[str, Any]]) -> list[str]:
+    """How far the best and the worst served group of each user attribute lie apart."""
+    if not gaps:
+        return []
+    rows = [
+        f"| {name} | {one['best']} | {one['worst']} | {_number(one['gap']['value'])} | {_number(one['gap']['low'])} to "
+        f"{_number(one['gap']['high'])} |"
+        for name, one in gaps.items()
+    ]
+    about = "Some pair always lies furthest apart; an interval from above 0 on is a gap beyond chance."
+    head = ["| attribute | served best | served worst | gap | 95% interval |", "|---|---|---|---|---|"]
+    return ["## Gaps between groups of users", "", about, "", *head, *rows, ""]
 
 
 def _number(value: float | None) -> str:
