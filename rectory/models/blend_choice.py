@@ -68,7 +68,7 @@ def switched_on(params: BlendParams, train: TrainingSet) -> tuple[list[str], lis
     """Names of the sources that can say something about this log, and a sentence for each that is left out."""
     kept, notes = [], []
     touched = len(np.unique(train.item))
-    for name, source in params.sources.items():
+    for name, source in sorted(params.sources.items()):  # however params are written down, columns stand in one order
         if source.kind == "personal_frequency" and not train.repeats:
             notes.append(f"{name} is off: the card excludes repeats, so own items are never shown.")
         elif source.kind == "content" and not train.item_features.names:

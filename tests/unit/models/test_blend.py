@@ -89,6 +89,16 @@ def test_sources_that_can_say_nothing_are_off_and_the_report_says_why() -> None:
     assert any(note.startswith("content is off") for note in notes)
 
 
+def test_the_order_in_which_params_name_the_sources_changes_nothing() -> None:
+    train = two_tastes(repeats=True)
+    users = np.arange(59, dtype=np.int32)
+    one, two = (
+        Blend(BlendParams.model_validate({"kind": "blend", "sources": dict(order), "trees": 20}), 7, 100).fit(train)
+        for order in (SOURCES.items(), reversed(SOURCES.items()))
+    )
+    np.testing.assert_array_equal(one.recommend(users, 8).scores, two.recommend(users, 8).scores)
+
+
 def test_optional_sources_must_pay() -> None:
     assert core_of({"a": "lightfm_hybrid", "b": "item_knn", "c": "popularity"}) == ["a", "c"]
     assert core_of({"b": "item_knn"}) == ["b"], "something has to propose"
