@@ -34,4 +34,5 @@ def recent_popularity(train: TrainingSet, window_days: float | None) -> Float32A
     scores = popularity_scores(train, window_days, None)
     if window_days is not None:
         scores = scores + np.float32(_OLDER) * popularity_scores(train, None, None)
-    return (scores / max(float(scores.max(initial=0.0)), np.finfo(np.float32).tiny)).astype(np.float32)
+    most = float(scores.max(initial=0.0))
+    return (scores / (most if most > 0 else 1.0)).astype(np.float32)

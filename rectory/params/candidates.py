@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field
 
 from rectory.params.base import Section
 
 HalfLife = Annotated[float, Field(gt=0, le=36500)]
+Value = TypeVar("Value")
+Tries = Annotated[tuple[Value, ...], Field(min_length=1)]
+"""Values that a fit tries on the validation window, the first one first."""
 
 
 class Candidate(Section):
@@ -22,9 +25,9 @@ class PopularityParams(Candidate):
     """The items with the most (weighted) interactions, the same list for everyone."""
 
     kind: Literal["popularity"]
-    windows_days: tuple[Annotated[float, Field(gt=0)] | None, ...] = (None,)
+    windows_days: Tries[Annotated[float, Field(gt=0)] | None] = (None,)
     """Windows to try, in days before the end of training; null is all time. The best on validation is kept."""
-    half_lives_days: tuple[HalfLife | None, ...] = (None,)
+    half_lives_days: Tries[HalfLife | None] = (None,)
     """Half-lives to try: an interaction this old counts half; null counts all alike."""
 
 
@@ -32,7 +35,7 @@ class PersonalFrequencyParams(Candidate):
     """What this user takes most often, recent interactions first; filled up with popular items."""
 
     kind: Literal["personal_frequency"]
-    half_lives_days: tuple[HalfLife | None, ...] = (None, 30.0, 60.0, 120.0)
+    half_lives_days: Tries[HalfLife | None] = (None, 30.0, 60.0, 120.0)
     """Half-lives to try for the user's own interactions; the best on validation is kept."""
     popularity_window_days: Annotated[float, Field(gt=0)] | None = 28.0
     """Window of the popular items that fill lists up; null is all time."""
@@ -41,9 +44,9 @@ class PersonalFrequencyParams(Candidate):
 class FilledUp(Candidate):
     """Keys of models whose scores stand above what is popular."""
 
-    popularity_windows_days: tuple[Annotated[float, Field(gt=0)] | None, ...] = (28.0, 3.0, 7.0, 14.0, 56.0)
+    popularity_windows_days: Tries[Annotated[float, Field(gt=0)] | None] = (28.0, 3.0, 7.0, 14.0, 56.0)
     """Windows to try for the popular items that fill lists up and answer unknown users; null is all time."""
-    popularity_weights: tuple[Annotated[float, Field(gt=0, le=100)], ...] = (0.01, 0.1, 0.3, 1.0, 3.0)
+    popularity_weights: Tries[Annotated[float, Field(gt=0, le=100)]] = (0.01, 0.1, 0.3, 1.0, 3.0)
     """Weights of popularity in a score to try; the smallest only fills up and breaks ties."""
 
     def fill_grid(self) -> dict[str, tuple[Any, ...]]:
@@ -55,13 +58,13 @@ class LikenessParams(FilledUp):
     """Keys of models that read a user's history by what is like it."""
 
     kind: str
-    half_lives_days: Annotated[tuple[HalfLife | None, ...], Field(min_length=1)] = (None, 60.0, 14.0)
+    half_lives_days: Tries[HalfLife | None] = (None, 60.0, 14.0)
     """Half-lives to try of a history when it is read; null counts all alike."""
-    step_decays: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)] = (1.0, 0.9)
+    step_decays: Tries[Annotated[float, Field(gt=0, le=1)]] = (1.0, 0.9)
     """Weights to try of a step back in a history: what counts an interaction less for each later moment."""
-    self_weights: Annotated[tuple[Annotated[float, Field(ge=0, le=1000)], ...], Field(min_length=1)] = (10.0, 1.0, 100)
+    self_weights: Tries[Annotated[float, Field(ge=0, le=1000)]] = (10.0, 1.0, 100)
     """Weights to try of what is most alike, itself, where the card allows repeats; 1 is the next most alike."""
-    popularity_weights: Annotated[tuple[Annotated[float, Field(gt=0, le=100)], ...], Field(min_length=1)] = (
+    popularity_weights: Tries[Annotated[float, Field(gt=0, le=100)]] = (
         0.1,
         0.01,
         0.3,
@@ -124,7 +127,7 @@ class EaseParams(LikenessParams):
     """A linear model from all of a history to each item, in closed form."""
 
     kind: Literal["ease"]
-    l2: Annotated[tuple[Annotated[float, Field(gt=0, le=10000)], ...], Field(min_length=1)] = (3.0, 0.3, 1.0, 10.0)
+    l2: Tries[Annotated[float, Field(gt=0, le=10000)]] = (3.0, 0.3, 1.0, 10.0)
     """Ridge terms to try, in units of the mean number of users of an item; the best on validation is kept."""
     max_items: Annotated[int, Field(ge=10, le=50000)] = 6000
     """Most taken items that are solved for; time grows with its cube, memory (16 bytes each) with its square."""
@@ -149,15 +152,15 @@ class TransitionsParams(FilledUp):
     """An event at most this long after the user's last one belongs to the same basket, which has no order."""
     largest_basket: Annotated[int, Field(ge=2, le=10000)] = 50
     """Items that a basket keeps, the most common ones: pairs grow with the square."""
-    popularity_powers: tuple[Annotated[float, Field(ge=0, le=1)], ...] = (0.0, 0.5, 1.0)
+    popularity_powers: Tries[Annotated[float, Field(ge=0, le=1)]] = (0.0, 0.5, 1.0)
     """Powers to try of how often an item follows any other, by which its counts are divided."""
-    step_decays: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (0.9, 0.7, 0.97)
+    step_decays: Tries[Annotated[float, Field(gt=0, le=1)]] = (0.9, 0.7, 0.97)
     """Weights to try of a step back in the history: an item counts this much less than those of the step after."""
-    self_weights: tuple[Annotated[float, Field(ge=0, le=1000)], ...] = (1.0, 10.0, 100.0)
+    self_weights: Tries[Annotated[float, Field(ge=0, le=1000)]] = (1.0, 10.0, 100.0)
     """Weights to try of an item that follows itself, where the card allows repeats; 0 leaves only others."""
-    half_lives_days: tuple[HalfLife | None, ...] = (None, 60.0)
+    half_lives_days: Tries[HalfLife | None] = (None, 60.0)
     """Half-lives to try: a transition this old counts half."""
-    gap_half_lives_hours: tuple[Annotated[float, Field(gt=0)] | None, ...] = (None, 24.0)
+    gap_half_lives_hours: Tries[Annotated[float, Field(gt=0)] | None] = (None, 24.0)
     """Half-lives to try: a transition that took this long counts half."""
 
     def grid(self, repeats: bool) -> dict[str, tuple[Any, ...]]:
@@ -176,9 +179,9 @@ class ContentParams(FilledUp):
     """Items whose declared features are like those of what a user took; nothing but features is needed of an item."""
 
     kind: Literal["content"]
-    half_lives_days: tuple[HalfLife | None, ...] = (None, 30.0)
+    half_lives_days: Tries[HalfLife | None] = (None, 30.0)
     """Half-lives to try: what was taken this long ago counts half in a user's profile."""
-    lean_on: tuple[Literal["popularity", "newness"], ...] = ("popularity", "newness")
+    lean_on: Tries[Literal["popularity", "newness"]] = ("popularity", "newness")
     """What to try beside likeness: how much items were taken lately, or how lately they were first taken."""
 
     def grid(self, features: bool) -> dict[str, tuple[Any, ...]]:
@@ -202,9 +205,9 @@ class FactorParams(FilledUp):
     """Upper limit; early stopping on the validation window usually ends sooner."""
     patience: Annotated[int, Field(ge=1, le=50)] = 3
     """Passes without a better validation score before a fit is stopped."""
-    half_lives_days: tuple[HalfLife | None, ...] = (30.0, 7.0, 90.0, None)
+    half_lives_days: Tries[HalfLife | None] = (30.0, 7.0, 90.0, None)
     """Half-lives to try: a pair's interactions this old count half. null weighs all alike."""
-    regularizations: tuple[Annotated[float, Field(ge=0)], ...] = (0.01,)
+    regularizations: Tries[Annotated[float, Field(ge=0)]] = (0.01,)
     """L2 penalties on the vectors to try."""
 
     def recipes(self) -> dict[str, tuple[Any, ...]]:
@@ -216,9 +219,9 @@ class AlsParams(FactorParams):
     """Alternating least squares on implicit feedback, weighted by recency."""
 
     kind: Literal["als"]
-    alphas: tuple[Annotated[float, Field(gt=0)], ...] = (1.0, 10.0)
+    alphas: Tries[Annotated[float, Field(gt=0)]] = (1.0, 10.0)
     """Confidences to try of a pair that happened, above the 1 of a pair that did not."""
-    regularizations: tuple[Annotated[float, Field(ge=0)], ...] = (0.1, 1.0, 10.0)
+    regularizations: Tries[Annotated[float, Field(ge=0)]] = (0.1, 1.0, 10.0)
     """L2 penalties on the vectors to try."""
 
     def recipes(self) -> dict[str, tuple[Any, ...]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from rectory.models.bpr import drawn_pairs
 from rectory.models.catalogue import build
@@ -138,3 +138,9 @@ def test_epochs_go_on_with_the_best_try_until_patience_is_out():
     assert max(step["epoch"] for step in found.curve) == 9
     short = search_epochs({"speed": (1, 3)}, lambda tried: Climb(tried["speed"]), float, max_epochs=1, patience=3)
     assert short.chosen == {"speed": 3, "epochs": 1}
+
+
+@pytest.mark.parametrize("kind", ["popularity", "transitions", "content", "als", "bpr"])
+def test_a_list_of_nothing_to_try_is_refused(kind):
+    with pytest.raises(ValidationError, match="at least 1 item"):
+        TypeAdapter(CandidateParams).validate_python({"kind": kind, "half_lives_days": []})
