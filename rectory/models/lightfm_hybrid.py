@@ -20,11 +20,10 @@ from rectory.models.lightfm_search import search
 from rectory.models.lightfm_training import Parts, Training
 from rectory.models.protocol import FitReport, Fitted, Reason, TopK
 from rectory.models.search import Found
-from rectory.models.topk import excluding_self, rank_factors
+from rectory.models.topk import excluding_self, rank_factors, score_factor_pairs
 from rectory.models.validation import METRIC, Validation
 from rectory.params.candidates import LightFMHybridParams
 
-_PAIRS_AT_ONCE = 1 << 18
 _EPOCHS_UNVALIDATED = 5
 """Epochs when the validation window has nobody to score."""
 
@@ -103,11 +102,7 @@ class LightFMHybrid(Fitted):
         return rank_factors(self._queries[users], self._factors, k, exclude, items)
 
     def score_pairs(self, users: Int32Array, items: Int32Array) -> Float32Array:
-        scores = np.empty(len(users), dtype=np.float32)
-        for start in range(0, len(users), _PAIRS_AT_ONCE):
-            part = slice(start, start + _PAIRS_AT_ONCE)
-            scores[part] = np.einsum("nd,nd->n", self._queries[users[part]], self._factors[items[part]])
-        return scores
+        return score_factor_pairs(self._queries, self._factors, users, items)
 
     def similar(self, items: Int32Array, k: int) -> TopK:
         """Cosine of the representations, without what all items share."""
