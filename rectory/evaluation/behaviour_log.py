@@ -15,6 +15,8 @@ from rectory.params.sections import BehaveParams
 
 MOST_ROWS_OF_A_USER = 50
 _ENOUGH_ROWS = 5
+_MOST_OF_A_PAST = 0.9
+"""Share of a user's rows that may be taken away and leave a user."""
 _ROOM = 3
 """Rows looked at for each row kept, since rows of rare items fall away again."""
 
@@ -163,9 +165,9 @@ def changed(train: TrainingSet, users: Int32Array, seed: int) -> Changed:
 def _strongest_interest(train: TrainingSet) -> BoolArray:
     """(n,) bool: rows of what most sets a user apart.
 
-    The feature value that the user takes most above its share of the log, unless it covers more than half of the
-    user's rows, since what is left must be a user still. Without such a value: the fifth of the user's items that it
-    takes most often, of equals the latest.
+    The feature value that the user takes most above its share of the log, all of it, since from half of an interest a
+    good model would know the other half; unless hardly a row would be left. Without such a value: the fifth of the
+    user's items that it takes most often, of equals the latest.
     """
     pair, row_pair, often = np.unique(
         train.user.astype(np.int64) * train.n_items + train.item, return_inverse=True, return_counts=True
@@ -184,7 +186,7 @@ def _strongest_interest(train: TrainingSet) -> BoolArray:
     taken = (train.counts() @ has).toarray()
     rows = np.bincount(train.user, minlength=train.n_users)[:, None]
     above = taken - rows * (taken.sum(axis=0) / max(len(train.user), 1))
-    above[(taken > rows / 2) | (taken < 2)] = -np.inf
+    above[(taken > _MOST_OF_A_PAST * rows) | (taken < 2)] = -np.inf
     value = above.argmax(axis=1)
     clear = above[np.arange(train.n_users), value] > 0
     of_value = np.asarray(has[train.item, value[train.user]]).ravel() > 0
