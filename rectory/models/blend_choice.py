@@ -20,7 +20,7 @@ STAGES = (0, 10, 20, 40, 80, 160, 320, 640)
 """Numbers of trees that validation chooses among; 0 is the best single source as it is."""
 _SAMPLES = 1000
 _CORE = ("lightfm_hybrid", "popularity", "personal_frequency")
-_WORTH = 0.01
+_WORTH = 0.005
 """Relative gain on validation that optional sources must bring."""
 
 
@@ -96,7 +96,7 @@ def all_pay(core: Choice, wide: Choice, optional: list[str]) -> tuple[bool, str]
         core, wide: without and with them, on the same windows.
     """
     pays = wide.score >= core.score * (1 + _WORTH)
-    verdict = "kept" if pays else f"dropped, {_WORTH:.0%} more is asked for what they cost"
+    verdict = "kept" if pays else f"dropped, {_WORTH:.1%} more is asked for what they cost"
     return pays, (
         f"{', '.join(optional)}: {verdict}. A ranker trained on one past window scores {wide.score:.4f} on the "
         f"validation window with them and {core.score:.4f} without."

@@ -283,11 +283,11 @@ SourceParams = Annotated[
 
 
 def _default_sources() -> dict[str, SourceParams]:
-    """Sources that differ in what they look at; popularity hardly weighs in any but its own, the ranker mixes it in.
+    """Sources that differ in what they look at.
 
-    Only what is cheap to try or decisive (the hybrid's) is left to validation: a source is fitted for each window.
+    Only what is cheap to try or decisive is left to validation: the hybrid's half-life, how much popularity mixes in.
     """
-    plain: dict[str, Any] = {"popularity_windows_days": (28.0,), "popularity_weights": (0.01,)}
+    mixed: dict[str, Any] = {"popularity_windows_days": (28.0, 7.0, 56.0), "popularity_weights": (0.01, 1.0, 3.0)}
     return {
         "lightfm": LightFMHybridParams(kind="lightfm_hybrid", half_lives_days=(14.0, None), max_epochs=15),
         "own": PersonalFrequencyParams(kind="personal_frequency"),
@@ -300,7 +300,7 @@ def _default_sources() -> dict[str, SourceParams]:
             half_lives_days=(None,),
             step_decays=(0.9,),
             self_weights=(1.0,),
-            **plain,
+            **mixed,
         ),
         "transitions": TransitionsParams(
             kind="transitions",
@@ -308,10 +308,10 @@ def _default_sources() -> dict[str, SourceParams]:
             step_decays=(0.9,),
             self_weights=(1.0,),
             half_lives_days=(None,),
-            gap_half_lives_hours=(24.0,),
-            **plain,
+            gap_half_lives_hours=(None, 24.0),
+            **mixed,
         ),
-        "content": ContentParams(kind="content", half_lives_days=(30.0,), lean_on=("popularity",), **plain),
+        "content": ContentParams(kind="content", half_lives_days=(30.0,), lean_on=("popularity",), **mixed),
     }
 
 
