@@ -150,7 +150,7 @@ class GateParams(Section):
     max_model_mb: Annotated[float, Field(gt=0)] | None = 4096.0
     """Size of the model's files; null switches the rule off."""
     behaviour: Literal["fail", "warn", "off"] = "fail"
-    """A behavioural test that a challenger fails refuses it, is told, or is not looked at. Baselines are never refused."""
+    """A behavioural test that a challenger fails refuses it, is told, or is not looked at; baselines are spared."""
     behaviour_waive: tuple[str, ...] = ()
     """Behavioural tests that are told and refuse nobody."""
 
