@@ -73,7 +73,7 @@ def compare_fits(
     bare = new_lightfm(params, seed)
 
     def ours() -> None:
-        run.model = new_lightfm(params, seed)
+        run.begin()
         run.train(epochs)
         model._take(run)
 

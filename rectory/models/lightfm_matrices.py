@@ -9,11 +9,13 @@ from typing import Self
 import numpy as np
 from scipy.sparse import coo_matrix, csr_array, csr_matrix, diags_array, hstack
 
-from rectory.arrays import Int32Array
+from rectory.arrays import Float32Array, Int32Array
 from rectory.features.training_set import FeatureBlock, TrainingSet
 from rectory.files import read_sparse, write_sparse
 from rectory.models.recency import decay
 
+NOWHERE = -1
+"""A column that an earlier model does not have."""
 _FADED = 0.01
 """Weight of a pair, in fresh interactions, below which it is left out."""
 _NEGATIVES = 4
@@ -73,6 +75,20 @@ def weighted_pairs(train: TrainingSet, half_life_days: float | None) -> Pairs:
     return Pairs(interactions, weights)
 
 
+def popularity_biases(pairs: Pairs, rows: Rows) -> Float32Array:
+    """(n_trained,) bias of each item's identity with which the item's own bias is the log of its popularity.
+
+    Popularity: the sum of the weights of an item's pairs, as a share of the average item's.
+
+    Args:
+        pairs: with items counted within `rows.trained`, each of which has a pair; before negatives are added.
+    """
+    n = len(rows.trained)
+    popularity = np.bincount(pairs.weights.col, weights=pairs.weights.data, minlength=n)
+    share = rows.matrix[rows.trained][:, :n].diagonal()
+    return np.asarray(np.log(popularity / popularity.mean()) / share, dtype=np.float32) if n else np.zeros(0, "f4")
+
+
 @dataclass(frozen=True)
 class Rows:
     """How users (or items) are made of columns that have an embedding each.
@@ -111,6 +127,25 @@ class Rows:
             f"this {one}" if column < first else words.get(column) or f"{many} with {self.features[column - first]}"
             for column in row.indices
         ]
+
+    def columns_in(self, earlier: Rows, codes: Int32Array) -> Int32Array:
+        """(n_columns,) where each of these columns stands in `earlier`; NOWHERE: it is new.
+
+        Args:
+            codes: (n_entities,) what each of these entities is called in `earlier`; -1: it was not there.
+        """
+        there = codes[self.trained]
+        place = np.searchsorted(earlier.trained, there)
+        known = (place < len(earlier.trained)) & (there >= 0)
+        known[known] = earlier.trained[place[known]] == there[known]
+        feature = {name: len(earlier.trained) + at for at, name in enumerate(earlier.features)}
+        return np.concatenate(
+            [
+                np.where(known, place, NOWHERE),
+                [feature.get(name, NOWHERE) for name in self.features],
+                [earlier.shared, earlier.typical],
+            ]
+        ).astype(np.int32)
 
     def save(self, folder: Path, name: str) -> None:
         write_sparse(folder / f"{name}.npz", csr_array(self.matrix))

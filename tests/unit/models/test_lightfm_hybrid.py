@@ -83,11 +83,18 @@ def test_scores_are_those_of_lightfm_averaged_over_its_epochs():
     bare = LightFM(no_components=8, loss="warp", learning_rate=0.05, random_state=3)
     narrow = pairs.among(items)
     ends = {name: [] for name in PARTS}
-    for _ in range(3):
+    popularity = np.log(np.bincount(narrow.weights.col, weights=narrow.weights.data) / narrow.weights.sum() * 39)
+    for epochs in (0, 1, 1, 1):
         bare.fit_partial(
-            narrow.interactions, user_features=user_rows, item_features=item_rows, sample_weight=narrow.weights
+            narrow.interactions,
+            user_features=user_rows,
+            item_features=item_rows,
+            sample_weight=narrow.weights,
+            epochs=epochs,
         )
-        for name, kept in ends.items():
+        # An item's identity weighs a third: it stands beside a feature and the shared column.
+        bare.item_biases[:39], bare.item_bias_gradients[:39] = 3 * popularity, 1e20
+        for name, kept in ends.items() if epochs else ():
             kept.append(getattr(bare, name).copy())
     for name, kept in ends.items():
         setattr(bare, name, np.mean(kept, axis=0, dtype=np.float64).astype(np.float32))
