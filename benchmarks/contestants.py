@@ -6,7 +6,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,6 +27,9 @@ _SAMPLES = 1000
 _VALIDATION_USERS = 5000
 LIGHTFM = "LightFM (RecTools)"
 EASE = "EASE (RecTools)"
+_EASE_L2 = (50.0, 200.0, 500.0, 1000.0, 3000.0)
+_LIGHTFM_COMPONENTS = (32, 64)
+_LIGHTFM_EPOCHS = (5, 10, 20, 40)
 
 
 @dataclass(frozen=True)
@@ -75,37 +77,47 @@ def theirs(name: str, split: Split, metrics: tuple[str, ...]) -> Measured:
     """The same with a model of RecTools, each setting of its grid tried on the validation rows."""
     began = time.process_time()
     validation = Validation(split.search, _VALIDATION_USERS, SEED)
-    before = split.search.before_validation()
-    tried = []
-    for keys, make in _grid(name):
-        lists = _recommend(_fitted(make, before), before, validation.users)
-        hits = hit_matrix(lists, validation.relevant)
-        tried.append((float(np.mean(ndcg(hits, np.diff(validation.relevant.indptr)))), keys, make))
-    _, chosen, make = max(tried, key=lambda one: one[0])
+    before, full = split.search.before_validation(), _dataset(split.train)
+    counts = np.diff(validation.relevant.indptr)
+    dataset, tried = _dataset(before), []
+    for chosen, model in _tries(name, dataset):
+        hits = hit_matrix(_recommend(model, dataset, before, validation.users), validation.relevant)
+        tried.append((float(np.mean(ndcg(hits, counts))), chosen))
+    # The first of equals.
+    chosen = max(tried, key=lambda one: one[0])[1]
     searched = time.process_time()
-    model = _fitted(make, split.train)
+    model = _quietly(_made(name, chosen).fit, full)
     fitted = time.process_time()
-    lists = _recommend(model, split.train, split.users)
+    lists = _recommend(model, full, split.train, split.users)
     ended = time.process_time()
     found = _metrics(lists, split.relevant, metrics)
     return Measured(name, name, found, len(split.users), searched - began, fitted - searched, ended - fitted, chosen)
 
 
-def _grid(name: str) -> Iterator[tuple[dict[str, Any], Callable[[], Any]]]:
-    """Settings and what makes a model of each."""
+def _tries(name: str, dataset: Any) -> Iterator[tuple[dict[str, Any], Any]]:
+    """Settings and a model fitted with them; LightFM goes on from one number of epochs to the next."""
+    if name == EASE:
+        for l2 in _EASE_L2:
+            chosen: dict[str, Any] = {"regularization": l2}
+            yield chosen, _quietly(_made(name, chosen).fit, dataset)
+        return
+    for components in _LIGHTFM_COMPONENTS:
+        model, done = _made(name, {"no_components": components, "epochs": 0}), 0
+        for epochs in _LIGHTFM_EPOCHS:
+            _quietly(model.fit_partial, dataset, epochs=epochs - done)
+            done = epochs
+            yield {"no_components": components, "epochs": epochs}, model
+
+
+def _made(name: str, chosen: dict[str, Any]) -> Any:
+    """An unfitted model of RecTools."""
     from lightfm import LightFM
     from rectools.models import EASEModel, LightFMWrapperModel
 
     if name == EASE:
-        for l2 in (50.0, 200.0, 500.0, 1000.0, 3000.0):
-            yield {"regularization": l2}, partial(EASEModel, regularization=l2, recommend_n_threads=1)
-        return
-    for components in (32, 64):
-        for epochs in (5, 10, 20, 40):
-            keys = {"no_components": components, "epochs": epochs}
-            # The wrapper fits a copy of the inner model.
-            inner = LightFM(no_components=components, loss="warp", learning_rate=0.05, random_state=SEED)
-            yield keys, partial(LightFMWrapperModel, inner, epochs=epochs, num_threads=1)
+        return EASEModel(regularization=chosen["regularization"], recommend_n_threads=1)
+    inner = LightFM(no_components=chosen["no_components"], loss="warp", learning_rate=0.05, random_state=SEED)
+    return LightFMWrapperModel(inner, epochs=chosen["epochs"], num_threads=1)
 
 
 def _dataset(train: TrainingSet) -> Any:
@@ -117,20 +129,17 @@ def _dataset(train: TrainingSet) -> Any:
     return Dataset.construct(frame)
 
 
-def _fitted(make: Callable[[], Any], train: TrainingSet) -> tuple[Any, Any]:
-    dataset = _dataset(train)
+def _quietly(work: Callable[..., Any], *values: Any, **named: Any) -> Any:
+    """RecTools warns of what the caller cannot change."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return make().fit(dataset), dataset
+        return work(*values, **named)
 
 
-def _recommend(fitted: tuple[Any, Any], train: TrainingSet, users: Int32Array) -> Int32Array:
+def _recommend(model: Any, dataset: Any, train: TrainingSet, users: Int32Array) -> Int32Array:
     """(n, K) codes; users without a training row get an empty list, as the wrappers cannot answer them."""
-    model, dataset = fitted
     known = users[np.isin(users, train.user)]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        found = model.recommend(users=known, dataset=dataset, k=K, filter_viewed=True)
+    found = _quietly(model.recommend, users=known, dataset=dataset, k=K, filter_viewed=True)
     lists = np.full((len(users), K), -1, dtype=np.int32)
     lists[np.searchsorted(users, found["user_id"]), found["rank"] - 1] = found["item_id"]
     return lists
