@@ -22,9 +22,9 @@ from tests.shop import make_project
 
 
 def small_params(project: Path, *overrides: str) -> Params:
-    """The shop without LightFM, which the registry does not need to be tested."""
+    """The shop without LightFM and what is built around it, which the registry does not need to be tested."""
     params = load_params(project / "params.yaml", overrides)
-    kept = {name: one for name, one in params.train.candidates.items() if one.kind != "lightfm_hybrid"}
+    kept = {name: one for name, one in params.train.candidates.items() if one.kind not in ("lightfm_hybrid", "blend")}
     return params.model_copy(update={"train": params.train.model_copy(update={"candidates": kept})})
 
 
