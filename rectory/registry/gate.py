@@ -198,7 +198,7 @@ def decide(
         reasons = [Reason("measured", False, f"{challenger.name} cannot be judged: {fault}")]
     else:
         reasons = [
-            *_against_baselines(challenger, rivals, rules),
+            *_against_baselines(challenger, champion, rivals, rules),
             *_against_champion(challenger, champion, rules, note),
         ]
         reasons += behaviour_reasons(
@@ -218,16 +218,26 @@ def _fault(challenger: Contender) -> str | None:
     return None
 
 
-def _against_baselines(challenger: Contender, baselines: Sequence[Baseline], rules: GateParams) -> list[Reason]:
+def _is_refresh(challenger: Contender, champion: Champion | None, rules: GateParams) -> bool:
+    """The champion's own recipe on newer data, and the rule `refresh` is on."""
+    known = champion is not None and challenger.recipe is not None and rules.max_refresh_loss is not None
+    return known and champion is not None and challenger.recipe == champion.recipe
+
+
+def _against_baselines(
+    challenger: Contender, champion: Champion | None, baselines: Sequence[Baseline], rules: GateParams
+) -> list[Reason]:
     if not rules.beat_baselines:
         return []
+    # To refuse a refresh seats no baseline: it only leaves the same recipe with older data.
+    spared = challenger.baseline or _is_refresh(challenger, champion, rules)
     reasons = []
     for rival in baselines:
         rule, shown = f"baseline:{rival.name}", f"{rules.metric} {gain_text(rival.gain)} against {rival.name}"
         deciding = decisive(rival.gain)
         if not sound(rival.gain):
             reasons.append(Reason(rule, False, f"{shown}: not a comparison, the numbers are not finite"))
-        elif challenger.baseline:
+        elif spared:
             beaten = deciding.high < 0 and deciding.users >= rules.min_users
             text = "the interval lies below zero" if beaten else "not beaten by it with confidence"
             reasons.append(Reason(rule, not beaten, f"{shown}: {text}"))
@@ -247,8 +257,7 @@ def _against_champion(
     if champion is None:
         text = f"{challenger.name} needs no gain over a champion: " + (note or "there is none yet")
         return [Reason("no_champion", True, text)]
-    refresh = challenger.recipe is not None and challenger.recipe == champion.recipe
-    compared = _refresh if refresh and rules.max_refresh_loss is not None else _enough_gain
+    compared = _refresh if _is_refresh(challenger, champion, rules) else _enough_gain
     return [
         compared(champion, rules),
         *slice_reasons(champion.slices, rules),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _LEGEND = (
     "promoted (gains, regressions caused), refused (regressions prevented, gains missed), alarms (false); "
-    "computing: of the fits a policy would have paid for. Judged by what then happened, with 95% intervals."
+    "fits: computing time that a policy would have paid for. Judged by what then happened, with 95% intervals."
 )
 
 
@@ -35,7 +35,7 @@ def summary_rows(summary: dict[str, Any]) -> list[dict[str, str]]:
                 "promoted": f"{policy['promotions']} ({decisions.get(GAINED, 0)}, {decisions.get(CAUSED, 0)})",
                 "refused": f"{policy['refusals']} ({decisions.get(PREVENTED, 0)}, {decisions.get(MISSED, 0)})",
                 "alarms": f"{rang} ({alarms.get(FALSE_ALARM, 0)})",
-                "computing": duration(policy["spent"]["seconds"]),
+                "fits": duration(policy["spent"]["seconds"]),
             }
         )
     return rows
@@ -73,4 +73,4 @@ def print_backtest(summary: dict[str, Any], console: Console, report: Path) -> N
 def _folded(cell: str) -> str:
     """An interval below its value, without brackets: so the table fits 80 columns."""
     value, bracket, ends = cell.partition(" [")
-    return f"{value}\n{ends[:-1].replace(',', '')}" if bracket else cell
+    return f"{value}\n{ends[:-1].replace(',', '').replace('%', '')}" if bracket else cell

@@ -262,11 +262,17 @@ def test_another_recipe_must_show_a_gain(recipe: str | None) -> None:
     assert failed(decide(HYBRID, seated_by(recipe, UNSURE), [], RULES)) == ["gain"]
 
 
-def test_a_refresh_still_must_beat_baselines_keep_slices_and_rest_on_users() -> None:
-    assert failed(decide(OWN, seated_by("r1", BETTER), [Baseline("recent", UNSURE)], RULES)) == ["baseline:recent"]
+def test_a_refresh_may_not_be_beaten_by_a_baseline_must_keep_slices_and_rest_on_users() -> None:
+    assert failed(decide(OWN, seated_by("r1", BETTER), [Baseline("recent", WORSE)], RULES)) == ["baseline:recent"]
     lost = replace(seated_by("r1", UNSURE), slices={"users=cold": gain(-0.2, -0.3, -0.11)})
     assert failed(decide(OWN, lost, [], RULES)) == ["slice:users=cold"]
     assert failed(decide(OWN, seated_by("r1", gain(0.5, 0.5, 0.5, users=19)), [], RULES)) == ["refresh"]
+
+
+def test_a_refresh_that_is_level_with_a_baseline_takes_the_seat_and_another_recipe_does_not() -> None:
+    level = [Baseline("recent", UNSURE)]
+    assert decide(OWN, seated_by("r1", UNSURE), level, RULES).promote
+    assert failed(decide(OWN, seated_by("r2", BETTER), level, RULES)) == ["baseline:recent"]
 
 
 def test_without_the_rule_a_refresh_is_a_challenger_like_any_other() -> None:
