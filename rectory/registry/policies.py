@@ -20,7 +20,7 @@ BASES = {
     "always": "the newest challenger takes the seat, whatever it is worth",
     "greater": "a challenger takes the seat when its mean is above the champion's, by however little",
     "gate": "Rectory's gate decides",
-    "gate_strict": "Rectory's gate without the rule `refresh`: newer data alone must show a gain as well",
+    "gate_strict": "Rectory's gate without its rule for refreshes: newer data alone must show a gain as well",
     "on_drift": "a date without a drift alarm trains nothing; on an alarm Rectory's gate decides",
 }
 REFIT_MEANING = "the seated recipe is fitted again on everything up to the date before it serves"

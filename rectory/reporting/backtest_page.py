@@ -5,7 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rectory.evaluation.backtest import CAUSED, FALSE_ALARM, GAINED, LEVEL, MISSED, PREVENTED, TRUE_ALARM, UNHEARD
+from rectory.evaluation.backtest import (
+    CAUSED,
+    FALSE_ALARM,
+    GAINED,
+    LEVEL,
+    MISSED,
+    PREVENTED,
+    SILENT,
+    TRUE_ALARM,
+    UNHEARD,
+)
 from rectory.reporting import backtest_plots, words
 from rectory.reporting.backtest_summary import lead, percent, shade
 
@@ -62,7 +72,7 @@ def render_backtest(summary: Facts) -> str:
         computing=drawn(backtest_plots.worth_of_computing(summary)),
         fits=fit_rows(summary),
         verdicts={"gained": GAINED, "caused": CAUSED, "prevented": PREVENTED, "missed": MISSED, "level": LEVEL},
-        alarms={"right": TRUE_ALARM, "wrong": FALSE_ALARM, "unheard": UNHEARD},
+        alarms={"right": TRUE_ALARM, "wrong": FALSE_ALARM, "unheard": UNHEARD, "quiet": SILENT},
     )
 
 
