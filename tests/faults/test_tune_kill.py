@@ -63,7 +63,8 @@ def until(what: Callable[[], bool], seconds: float = 120) -> None:
 def states(storage: Path) -> list[str]:
     if not storage.is_file():
         return []
-    with closing(sqlite3.connect(f"file:{storage}?mode=ro", uri=True, timeout=60)) as database:
+    # Not read-only: what a killed writer left half-done has to be rolled back first.
+    with closing(sqlite3.connect(storage, timeout=60)) as database:
         if not database.execute("select 1 from sqlite_master where name = 'trials'").fetchall():
             return []
         return [state for (state,) in database.execute("select state from trials order by number")]

@@ -15,7 +15,7 @@ from tests.flows.conftest import Installation
 
 pytestmark = pytest.mark.server
 
-CANDIDATES = ("popularity", "popularity_recent", "personal_frequency", "lightfm_hybrid")
+CANDIDATES = ("popularity", "popularity_recent", "personal_frequency", "lightfm_hybrid", "blend")
 
 
 def test_rows_add_up_and_the_dirty_ones_are_told(installation: Installation) -> None:

@@ -55,11 +55,20 @@ def test_cold_and_warm_users_are_told_apart(candidates: Any) -> None:
     assert "users=lukewarm" not in slices, "one user alone has 1 to 5 ratings"
 
 
-def test_what_does_not_beat_recent_popularity_is_not_promoted_over_it(movielens: Installation) -> None:
-    """On this log nothing here beats it with confidence, so the baseline itself takes the empty seat."""
+def test_the_blend_beats_every_other_candidate_and_is_promoted(movielens: Installation, candidates: Any) -> None:
+    """Measured: .400, recent popularity .364, a gain of 4.6% to 15.4%. The floor is below its interval's lower end."""
     decision = movielens.summary()["decision"]
-    assert decision["champion"]["name"] == "popularity_recent"
+    assert decision["champion"]["name"] == "blend"
     assert decision["promoted"]
+    of = {name: facts["metrics"]["ndcg@10"]["value"] for name, facts in candidates.items()}
+    assert max(of, key=lambda name: of[name]) == "blend"
+    assert of["blend"] > 0.359
+
+
+def test_the_report_says_what_was_switched_on_and_why(candidates: Any) -> None:
+    notes = " ".join(candidates["blend"]["notes"])
+    assert "own is off" in notes, "ratings are not repeated"
+    assert "best single source" in notes
 
 
 def test_a_title_stands_beside_each_item(movielens: Installation) -> None:
