@@ -41,6 +41,8 @@ class Protocol:
 
 _TIMELESS: dict[str, Any] = {"half_lives_days": [None], "popularity_windows_days": [None]}
 _ANY_TIME: dict[str, Any] = {"popularity_windows_days": [None, 28]}
+_PATIENT: dict[str, Any] = {"max_epochs": 200, "patience": 15}
+_IDS: dict[str, Any] = {"kind": "lightfm_hybrid", "use_user_features": False, "use_item_features": False}
 _NO_WINDOWS = "its ranker is trained on windows of time, which this split has not"
 
 PROTOCOLS: dict[str, Protocol] = {
@@ -67,9 +69,10 @@ PROTOCOLS: dict[str, Protocol] = {
             "user_knn": {**_TIMELESS, "step_decays": [1.0], "neighbours": [100, 50, 300]},
             "ease": {**_TIMELESS, "step_decays": [1.0], "l2": [3, 0.3, 1, 10, 30], "links": 2000},
             "als": {**_TIMELESS, "components": 32, "max_epochs": 30},
-            "bpr": {**_TIMELESS, "max_epochs": 100},
+            "bpr": {**_TIMELESS, **_PATIENT},
             "content": _TIMELESS,
             "lightfm_hybrid": {"half_lives_days": [None], "max_epochs": 100},
+            "lightfm_ids": {"half_lives_days": [None], "max_epochs": 100, "components": 32, **_IDS},
         },
         left_out={
             "transitions": "there is no order in this split",
@@ -105,6 +108,7 @@ PROTOCOLS: dict[str, Protocol] = {
             "content": {},
             "transitions": {},
             "lightfm_hybrid": {},
+            "lightfm_ids": _IDS,
             "blend": {},
         },
         left_out={"personal_frequency": "it is popularity where own items are left out"},
@@ -131,10 +135,11 @@ PROTOCOLS: dict[str, Protocol] = {
             "user_knn": {**_ANY_TIME, "step_decays": [0.9, 1.0, 0.97], "half_lives_days": [None]},
             "ease": {**_ANY_TIME, "step_decays": [0.9, 1.0, 0.7, 0.97], "half_lives_days": [None]},
             "als": _TIMELESS,
-            "bpr": _TIMELESS,
+            "bpr": {**_TIMELESS, **_PATIENT},
             "content": _ANY_TIME,
             "transitions": {**_ANY_TIME, "step_decays": [0.7, 0.5, 0.9, 0.3], "recent": 50, "neighbours": 300},
             "lightfm_hybrid": {"half_lives_days": [None]},
+            "lightfm_ids": {"half_lives_days": [None], **_IDS},
         },
         left_out={"blend": _NO_WINDOWS, "personal_frequency": "it is popularity where own items are left out"},
     ),
