@@ -26,7 +26,8 @@ from tasks import tune
 from tests.shop import make_project
 from tests.unit.tuning.conftest import prepare_data
 
-pytestmark = pytest.mark.xdist_group("kill")
+# Catches workers at work, and so depends on how long a trial takes: not on a busy machine.
+pytestmark = pytest.mark.slow
 
 CANDIDATE = "lightfm_hybrid"
 TRIALS = 6
