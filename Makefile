@@ -29,7 +29,8 @@ $(VENV)/.installed: requirements.lock pyproject.toml $(BIN)/uv
 	@mkdir -p .rectory  # where prefect.toml keeps history: `prefect server start` works before the first run too
 	@touch $@
 
-$(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
+$(VENV)/.installed-dev: requirements-dev.lock scripts/prepare-tests $(VENV)/.installed
+	@./scripts/prepare-tests
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements-dev.lock
 	@touch $@
 

@@ -1,0 +1,131 @@
+"""What the parts of the live service say to each other. Ids are strings; moments are seconds since 1970, UTC."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+Rung = Literal["pinned", "personal", "session", "neighbours", "popular", "latest", "editorial"]
+"""Which rung of the configured chain gave an item; the chain ends where the list is full."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that a user did, or was shown.
+
+    event_id: given by the sender, or made of the other fields; the log keeps one event for each id.
+    kind: the feedback's type, an `event` of the data card ("purchase", "click"); "impression" is nobody's taste.
+    timestamp: when it happened by the sender's clock. received: when it was accepted by ours.
+    value: as the card's value column (a quantity, a rating).
+    recommendation_id: the answer that led to it, if the sender knows.
+    """
+
+    event_id: str
+    user_id: str
+    item_id: str
+    kind: str
+    timestamp: float
+    received: float
+    value: float = 1.0
+    recommendation_id: str | None = None
+    context: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Item:
+    """An item as the catalogue API knows it. features: declared feature -> value or values (text: one string)."""
+
+    item_id: str
+    hidden: bool = False
+    categories: tuple[str, ...] = ()
+    features: dict[str, Any] = field(default_factory=dict)
+    timestamp: float | None = None
+    comment: str = ""
+
+
+@dataclass(frozen=True)
+class User:
+    """A user as the catalogue API knows it."""
+
+    user_id: str
+    features: dict[str, Any] = field(default_factory=dict)
+    comment: str = ""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One question.
+
+    user_id: None for an anonymous session. history: events that the caller sends along (a session).
+    n, offset: places offset .. offset + n of the list. exclude: item ids that must not be in it.
+    where: feature -> value or values that an item must have; {"category": ...} among them.
+    context: time, device, place.
+    """
+
+    user_id: str | None
+    n: int = 10
+    offset: int = 0
+    history: tuple[Event, ...] = ()
+    exclude: frozenset[str] = frozenset()
+    where: dict[str, Any] = field(default_factory=dict)
+    context: dict[str, Any] = field(default_factory=dict)
+    now: float | None = None
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One place of an answer. propensity: chance with which this item was to be shown here; 1.0 without exploration."""
+
+    item_id: str
+    score: float
+    rung: Rung
+    propensity: float = 1.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A list with all that later questions about it need."""
+
+    recommendation_id: str
+    model_version: str
+    items: tuple[Shown, ...]
+    rung: Rung
+    milliseconds: float
+
+
+@dataclass(frozen=True)
+class Why:
+    """Reasons for one item, largest first; contributions add up to `score`."""
+
+    item_id: str
+    score: float
+    reasons: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class WhyNot:
+    """Where an item was lost on its way to a user's list. stages: (stage, passed, what happened there) in order."""
+
+    item_id: str
+    stages: tuple[tuple[str, bool, str], ...]
+
+
+class Engine(Protocol):
+    """One champion with what has happened since: all that the HTTP layer asks.
+
+    Safe to call from several threads. `learn` is seen by every call that begins after it returned.
+    """
+
+    @property
+    def version(self) -> str: ...
+    def learn(self, events: list[Event]) -> None: ...
+    def forget(self, user_id: str) -> None: ...
+    def put_items(self, items: list[Item]) -> None: ...
+    def remove_item(self, item_id: str) -> None: ...
+    def put_users(self, users: list[User]) -> None: ...
+    def recommend(self, request: Request) -> Answer: ...
+    def recommend_many(self, requests: list[Request]) -> list[Answer]: ...
+    def similar(self, item_id: str, n: int, offset: int = 0, where: dict[str, Any] | None = None) -> Answer: ...
+    def popular(self, name: str, n: int, offset: int = 0, where: dict[str, Any] | None = None) -> Answer: ...
+    def why(self, request: Request, item_id: str) -> Why: ...
+    def why_not(self, request: Request, item_id: str) -> WhyNot: ...
