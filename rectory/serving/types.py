@@ -58,7 +58,8 @@ class Request:
 
     user_id: None for an anonymous session. history: events that the caller sends along (a session).
     n, offset: places offset .. offset + n of the list. exclude: item ids that must not be in it.
-    where: feature -> value or values that an item must have; {"category": ...} among them.
+    where: feature -> the value that an item must have, or a list of values of which it must have one; {"category": ...}
+    among them. A number must equal; {"min": a, "max": b} asks for a range, either end may be missing.
     context: time, device, place.
     """
 
@@ -110,15 +111,29 @@ class WhyNot:
     stages: tuple[tuple[str, bool, str], ...]
 
 
+class NotKnown(LookupError):
+    """An engine knows nothing of what it was asked about (`why` of an item that is not in the catalogue)."""
+
+
 class Engine(Protocol):
     """One champion with what has happened since: all that the HTTP layer asks.
 
-    Safe to call from several threads. `learn` is seen by every call that begins after it returned.
+    Safe to call from several threads. `learn` is seen by every call that begins after it returned. Events come in the
+    order of the log, each once; a rebuilt engine is given all that the log has after `known_until`, then what follows.
+
+    version: of the model, as answers name it.
+    known_until: events of the log up to this moment (their own clock) are in the model already.
+    unlearn: take events back that `learn` or the training had seen (a client deleted its feedback).
+    similar: an unknown item gives an empty answer. popular: name is "popular", "trending" or "latest".
+    why, why_not: raise NotKnown for an item that nobody knows.
     """
 
     @property
     def version(self) -> str: ...
+    @property
+    def known_until(self) -> float: ...
     def learn(self, events: list[Event]) -> None: ...
+    def unlearn(self, events: list[Event]) -> None: ...
     def forget(self, user_id: str) -> None: ...
     def put_items(self, items: list[Item]) -> None: ...
     def remove_item(self, item_id: str) -> None: ...
