@@ -6,9 +6,7 @@ before it, and what they then proposed is held against what came true in it. See
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,11 +14,12 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from rectory.arrays import Array, Float32Array, Float64Array, Int32Array
-from rectory.features.training_set import SECONDS_PER_DAY, TrainingSet
+from rectory.features.training_set import TrainingSet
 from rectory.files import read_json, write_json
 from rectory.models.blend_choice import Choice, Singles, all_pay, choose_trees, core_of, switched_on
 from rectory.models.blend_history import History
-from rectory.models.blend_proposals import Proposals, describe, feature_names, propose
+from rectory.models.blend_moment import Moment, days_of, fitted_side_by_side
+from rectory.models.blend_proposals import Proposals, describe
 from rectory.models.blend_ranker import Examples, Ranker, prior
 from rectory.models.catalogue import build, model_class
 from rectory.models.protocol import NO_ITEM, FitReport, Fitted, Reason, Recommender, TopK
@@ -28,7 +27,6 @@ from rectory.models.topk import pairs_of, rank_pairs, rank_shared
 from rectory.models.validation import METRIC, Validation
 from rectory.params.candidates import BlendParams
 
-_USERS_AT_ONCE = 256
 _FILL = -100.0
 """Score of what no source proposed, below every log odds; popularity orders it."""
 
@@ -57,49 +55,54 @@ class Blend(Fitted):
         windows = self._windows(train)
         if len(windows) < 2:  # one to train on, one to choose on
             return self._fit_single(train, kept, notes)
-        fits = {name: self._build(name).fit(windows[1]) for name in kept}
-        validation = Validation(train, self._validation_users, self._seed)
-        kept, told = self._worthwhile(fits, windows, validation)
+        fits = fitted_side_by_side(kept, lambda name: self._build(name).fit(windows[1]))
         settings = {name: fits[name].report.chosen for name in kept}
-        latest = self._latest({name: fits[name] for name in kept}, windows, validation)
-        past = [self._past(window, settings) for window in windows[1:]]
+        now = Moment(fits, History.of(windows[1], days_of(windows[0])), self._depths(kept))
+        validation = Validation(train, self._validation_users, self._seed)
+        latest, past = now.examples(validation), self._past(windows[1], settings)
+        kept, told = self._worthwhile(now, latest, past, validation)
+        now, latest, past = now.only(kept), now.narrowed(latest, kept), now.narrowed(past, kept)
+        settings = {name: settings[name] for name in kept}
+        pasts = [past, *(self._past(window, settings) for window in windows[2:])]
         singles = Singles.of(validation, latest, kept)
-        ranker = self._train(past, singles.column, self._params.trees)
+        ranker = self._train(pasts, singles.column, self._params.trees, now.names)
         choice = choose_trees(validation, latest, singles, ranker, self._params.trees)
-        chosen = {"sources": settings, "best": singles.best, "trees": choice.trees, "windows": len(past)}
-        notes += told + _told(choice, ranker, len(past), _days(windows[0]))
+        chosen = {"sources": settings, "best": singles.best, "trees": choice.trees, "windows": len(pasts)}
+        notes += told + _told(choice, ranker, len(pasts), days_of(windows[0]))
         if self.observer is not None:
             for values in choice.per_user:
                 self.observer(values)
         self._report = FitReport(METRIC, choice.score, chosen, choice.curve, notes)
-        return self._finish(train, chosen, past[:-1])
+        # The validation window is the newest of those that the ranker learns from in the end.
+        asked = Validation(windows[0], self._window_users, self._seed).users
+        return self._finish(train, chosen, [latest.of_users(np.isin(validation.users, asked)), *pasts[:-1]])
 
     def _worthwhile(
-        self, fits: dict[str, Recommender], windows: list[TrainingSet], validation: Validation
+        self, now: Moment, latest: Examples, past: Examples, validation: Validation
     ) -> tuple[list[str], list[str]]:
-        """Names of the sources to go on with, and why: all of them only if that pays on the validation window."""
-        core = core_of({name: self._params.sources[name].kind for name in fits})
-        optional = [name for name in fits if name not in core]
+        """Names of the sources to go on with, and why: all of them only if that pays on the validation window.
+
+        Args:
+            now: sources as they were fitted before the validation window, all of them.
+            latest, past: examples of the validation window and of the one before it.
+        """
+        core = core_of({name: self._params.sources[name].kind for name in now.sources})
+        optional = [name for name in now.sources if name not in core]
         if not optional:
             return core, []
         choices = []
-        for names in (core, list(fits)):
-            latest = self._latest({name: fits[name] for name in names}, windows, validation)
-            past = self._past(windows[1], {name: fits[name].report.chosen for name in names})
-            singles = Singles.of(validation, latest, names)
-            ranker = self._train([past], singles.column, self._params.trees)
-            choices.append(choose_trees(validation, latest, singles, ranker, self._params.trees))
+        for names in (core, list(now.sources)):
+            asked = now.narrowed(latest, names)
+            singles = Singles.of(validation, asked, names)
+            trees = self._params.trees
+            ranker = self._train([now.narrowed(past, names)], singles.column, trees, now.only(names).names)
+            choices.append(choose_trees(validation, asked, singles, ranker, trees))
         pays, told = all_pay(choices[0], choices[1], optional)
-        return (list(fits) if pays else core), [told]
-
-    def _latest(self, fits: dict[str, Recommender], windows: list[TrainingSet], validation: Validation) -> Examples:
-        """Examples of the validation window, with sources that were fitted before it."""
-        self._sources, self._history = fits, History.of(windows[1], _days(windows[0]))
-        return self._examples(validation)
+        return (list(now.sources) if pays else core), [told]
 
     def _fit_single(self, train: TrainingSet, kept: list[str], notes: list[str]) -> Self:
         """No past window to train a ranker on: the source with the best validation score."""
-        fits = {name: self._build(name).fit(train) for name in kept}
+        fits = fitted_side_by_side(kept, lambda name: self._build(name).fit(train))
         best = max(fits, key=lambda name: fits[name].report.score)
         settings = {name: fit.report.chosen for name, fit in fits.items()}
         curve = [{"source": name, "score": fit.report.score} for name, fit in fits.items()]
@@ -115,17 +118,17 @@ class Blend(Fitted):
         """Train the ranker on the newest windows, validation window included, and the sources on everything.
 
         Args:
-            known: examples of the windows before the validation window that are made already, newest first.
+            known: examples of the newest windows that are made already, newest first.
         """
         settings = chosen["sources"]
         self._best, self._ranker = chosen["best"], None
+        windows = self._windows(train)[: chosen["windows"]] if chosen["trees"] else []
+        examples = [*known, *(self._past(window, settings) for window in windows[len(known) :])]
+        self._sources = self._fit_sources(train, settings)
+        self._history = History.of(train, days_of(train))
         if chosen["trees"]:
-            windows = self._windows(train)[: chosen["windows"]]
-            examples = [self._past(windows[0], settings), *known]
-            examples += [self._past(window, settings) for window in windows[len(examples) :]]
-            self._ranker = self._train(examples, list(settings).index(self._best), chosen["trees"])
-        self._fit_sources(train, settings)
-        self._history = History.of(train, _days(train))
+            best = list(settings).index(self._best)
+            self._ranker = self._train(examples, best, chosen["trees"], self._moment.names)
         return self
 
     def _windows(self, train: TrainingSet) -> list[TrainingSet]:
@@ -141,7 +144,7 @@ class Blend(Fitted):
             if back and (not len(train.time) or start - length < train.time[0]):
                 break
             window = train.until(end, start)
-            if len(Validation(window, self._params.window_users, self._seed).users) == 0:
+            if len(Validation(window, self._window_users, self._seed).users) == 0:
                 break
             found.append(window)
         return found
@@ -149,46 +152,30 @@ class Blend(Fitted):
     def _past(self, window: TrainingSet, settings: dict[str, Any]) -> Examples:
         """What the sources would have proposed at the start of a window, and what came true in it."""
         before = window.before_validation()
-        self._fit_sources(before, settings)
-        self._history = History.of(before, _days(window))
-        return self._examples(Validation(window, self._params.window_users, self._seed))
+        sources = self._fit_sources(before, settings)
+        moment = Moment(sources, History.of(before, days_of(window)), self._depths(settings))
+        return moment.examples(Validation(window, self._window_users, self._seed))
 
-    def _fit_sources(self, train: TrainingSet, settings: dict[str, Any]) -> None:
-        self._sources = {name: self._build(name).refit(train, settings[name]) for name in settings}
+    def _fit_sources(self, train: TrainingSet, settings: dict[str, Any]) -> dict[str, Recommender]:
+        return fitted_side_by_side(list(settings), lambda name: self._build(name).refit(train, settings[name]))
 
     def _build(self, name: str) -> Recommender:
         return build(self._params.sources[name], self._seed, self._validation_users)
 
-    def _examples(self, validation: Validation) -> Examples:
-        parts = list(self._described(validation.users, validation.exclude))
-        return Examples.of([one for one, _ in parts], [x for _, x in parts], validation)
+    @property
+    def _moment(self) -> Moment:
+        return Moment(self._sources, self._history, self._depths(self._sources))
 
-    def _described(self, users: Int32Array, exclude: csr_array | None) -> Iterator[tuple[Proposals, Float32Array]]:
-        """Proposals for blocks of users, rows counted over all of them, and their features.
-
-        Blocks are made side by side, in order: nearly all of the work is outside of Python's lock.
-        """
-        depths = {name: self._depth(name) for name in self._sources}
-
-        def block(start: int) -> tuple[Proposals, Float32Array]:
-            part = slice(start, start + _USERS_AT_ONCE)
-            proposals = propose(self._sources, users[part], depths, None if exclude is None else exclude[part])
-            return proposals.moved(start), describe(proposals, users[part], self._history, self._sources)
-
-        starts = range(0, len(users), _USERS_AT_ONCE)
-        if len(starts) < 2:
-            yield from map(block, starts)
-            return
-        with ThreadPoolExecutor(os.cpu_count()) as threads:
-            yield from threads.map(block, starts)
-
-    def _depth(self, name: str) -> int:
+    def _depths(self, names: Iterable[str]) -> dict[str, int]:
         # A user's own items are the one list that is not alike for everyone: it pays to look further down.
-        own = self._params.sources[name].kind == "personal_frequency"
-        return self._params.proposals * (2 if own else 1)
+        own = {name: self._params.sources[name].kind == "personal_frequency" for name in names}
+        return {name: self._params.proposals * (2 if own[name] else 1) for name in own}
 
-    def _train(self, examples: list[Examples], best: int, trees: int) -> Ranker:
-        names = feature_names(self._history, self._sources)
+    @property
+    def _window_users(self) -> int:
+        return min(self._params.window_users, self._validation_users)
+
+    def _train(self, examples: list[Examples], best: int, trees: int, names: list[str]) -> Ranker:
         return Ranker.train(examples, best=best, names=names, params=self._params, trees=trees, seed=self._seed)
 
     # Answering.
@@ -198,11 +185,11 @@ class Blend(Fitted):
     ) -> TopK:
         rows, codes, scores = [], [], []
         allowed = None if items is None else np.isin(np.arange(self._history.n_items), items)
-        for proposals, x in self._described(users, exclude):
+        for proposals, facts in self._moment.described(users, exclude):
             kept = slice(None) if allowed is None else allowed[proposals.item]
             rows.append(proposals.row[kept])
             codes.append(proposals.item[kept])
-            scores.append(self._scores(proposals, x)[kept])
+            scores.append(self._scores(proposals, describe(proposals, facts))[kept])
         if not rows:
             return rank_shared(self._popular(), 0, k, None, None)
         row, item, score = np.concatenate(rows), np.concatenate(codes), np.concatenate(scores)
@@ -246,12 +233,12 @@ class Blend(Fitted):
     def explain(self, user: int, item: int) -> list[Reason]:
         """What the ranker made of each group of features, and the leaning on the best source."""
         users = np.array([user], dtype=np.int32)
-        proposals, x = next(self._described(users, None))
+        proposals, facts = next(self._moment.described(users, None))
         at = np.flatnonzero(proposals.item == item)
         if not len(at):
             popular = Reason("popular with everyone", float(self._popular()[item]))
             return [popular, Reason("no source proposes it to this user", _FILL)]
-        reasons = [] if self._ranker is None else self._ranker.explain(x[at])
+        reasons = [] if self._ranker is None else self._ranker.explain(describe(proposals, facts)[at])
         start = prior(proposals, list(self._sources).index(self._best))[at]
         reasons.append(Reason(f"place in the list of {self._best}", float(start[0])))
         return sorted(reasons, key=lambda reason: -reason.contribution)
@@ -284,11 +271,6 @@ class Blend(Fitted):
         model._ranker = Ranker(text.read_text(encoding="utf-8")) if text.is_file() else None
         model._best = facts["best"]
         return model
-
-
-def _days(window: TrainingSet) -> float:
-    """Length of a set's validation window."""
-    return max((window.end - window.validation_start) / SECONDS_PER_DAY, 1e-3)
 
 
 def _told(choice: Choice, ranker: Ranker, windows: int, days: float) -> list[str]:

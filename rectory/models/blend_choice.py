@@ -112,21 +112,24 @@ def choose_trees(validation: Validation, latest: Examples, singles: Singles, ran
     """
     start = prior(latest.proposals, singles.column)
     stages = sorted({*(stage for stage in STAGES if stage < most), most})
-    tried = {stage: _per_user(validation, latest, start + ranker.beyond(latest.x, stage)) for stage in stages}
+    tried, score, before = {}, start, 0
+    for stage in stages:
+        score = score + ranker.beyond(latest.x, stage, before)
+        tried[stage], before = _per_user(validation, latest, score), stage
     trees = max(tried, key=lambda stage: tried[stage].mean())  # the fewest of equals
     best, own = singles.best, singles.scores[singles.best]
-    score = float(tried[trees].mean())
+    reached = float(tried[trees].mean())
     curve = [{"trees": stage, "score": float(values.mean())} for stage, values in tried.items()]
     gain = paired_gain(tried[trees], own, _SAMPLES, 0).absolute
     others = ", ".join(f"{name} {values.mean():.4f}" for name, values in singles.scores.items() if name != best)
     found = latest.hit.sum() / max(validation.relevant.nnz, 1)
     notes = [
         f"On the validation window the best single source is {best} ({own.mean():.4f}; {others or 'no other'}), so "
-        f"boosting starts from its order. {trees} trees on top give {score:.4f}, a gain of {gain.value:+.4f} "
+        f"boosting starts from its order. {trees} trees on top give {reached:.4f}, a gain of {gain.value:+.4f} "
         f"[{gain.low:+.4f}, {gain.high:+.4f}]" + ("." if trees else ": no tree is kept."),
         f"The sources' proposals held {found:.0%} of what was then taken.",
     ]
-    return Choice(trees, score, curve, notes, list(tried.values()))
+    return Choice(trees, reached, curve, notes, list(tried.values()))
 
 
 def _per_user(validation: Validation, latest: Examples, score: Array) -> Float64Array:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from scipy.sparse import csr_array
 
 from rectory.arrays import Array, Float32Array, Float64Array, Int32Array
-from rectory.models.blend_history import History
 from rectory.models.protocol import NO_ITEM, Recommender, ScoresPairs
 
 
@@ -20,16 +19,32 @@ class Proposals:
     row: (m,) place of the user. item: (m,) code.
     ranks: (m, n_sources) place in each source's list from 1, 0 where it did not propose the pair.
     heights: (m, n_sources) score within its list, 1 for the first and 0 for the last; nan where not proposed.
+    scores: (m, n_scored) of the sources that can score any pair, proposed by them or not.
     """
 
     row: Array
     item: Int32Array
     ranks: Int32Array
     heights: Float32Array
+    scores: Float32Array
 
     def moved(self, by: int) -> Proposals:
         """The same with rows counted from `by`."""
         return replace(self, row=self.row + by)
+
+    def where(self, kept: Array) -> Proposals:
+        """Some of the pairs. kept: (m,) bool."""
+        return Proposals(*(getattr(self, name.name)[kept] for name in fields(self)))
+
+    def of_sources(self, columns: list[int], scored: list[int]) -> Proposals:
+        """What is known of the same pairs from these sources alone.
+
+        Args:
+            columns: places of the sources. scored: places of those among them that can score any pair.
+        """
+        return replace(
+            self, ranks=self.ranks[:, columns], heights=self.heights[:, columns], scores=self.scores[:, scored]
+        )
 
     @classmethod
     def joined(cls, parts: list[Proposals]) -> Proposals:
@@ -68,27 +83,32 @@ def propose(
         rows = place[start : start + len(ranks)]
         all_ranks[rows, column], all_heights[rows, column] = ranks, heights[column]
         start += len(ranks)
-    return Proposals(pairs // width, (pairs % width).astype(np.int32), all_ranks, all_heights)
+    row, item = pairs // width, (pairs % width).astype(np.int32)
+    scored = [source.score_pairs(users[row], item) for source in sources.values() if isinstance(source, ScoresPairs)]
+    scores = np.column_stack(scored) if scored else np.empty((len(pairs), 0), dtype=np.float32)
+    return Proposals(row, item, all_ranks, all_heights, scores)
 
 
-def feature_names(history: History, sources: Mapping[str, Recommender]) -> list[str]:
-    """Columns of `describe`."""
+def scored_by(sources: Mapping[str, Recommender]) -> list[str]:
+    """Names of the sources that can score any pair."""
+    return [name for name, source in sources.items() if isinstance(source, ScoresPairs)]
+
+
+def feature_names(sources: Iterable[str], scored: Iterable[str], facts: Iterable[str]) -> list[str]:
+    """Columns of `describe`. facts: what the history says of a pair."""
     names = [f"rank_{name}" for name in sources] + [f"height_{name}" for name in sources]
-    scored = [name for name, source in sources.items() if isinstance(source, ScoresPairs)]
-    return [*names, *(f"{part}_{name}" for name in scored for part in ("score", "order")), *history.names]
+    return [*names, *(f"{part}_{name}" for name in scored for part in ("score", "order")), *facts]
 
 
-def describe(
-    proposals: Proposals, users: Int32Array, history: History, sources: Mapping[str, Recommender]
-) -> Float32Array:
-    """(m, n_features) float32 for the ranker: everything relative to the user's other proposals or to a maximum."""
+def describe(proposals: Proposals, facts: Float32Array) -> Float32Array:
+    """(m, n_features) float32 for the ranker: everything relative to the user's other proposals or to a maximum.
+
+    Args:
+        facts: (m, n_facts) what the history says of each pair.
+    """
     columns: list[Array] = [nearness(proposals.ranks), proposals.heights]
-    for source in sources.values():
-        if isinstance(source, ScoresPairs):
-            score = source.score_pairs(users[proposals.row], proposals.item)
-            columns.append(_within_rows(score, proposals.row, len(users)))
-    columns.append(history.columns(users, proposals.row, proposals.item))
-    return np.column_stack(columns).astype(np.float32)
+    columns += [_within_rows(score, proposals.row) for score in proposals.scores.T]
+    return np.column_stack([*columns, facts]).astype(np.float32)
 
 
 def _within_lists(scores: Float32Array) -> Float32Array:
@@ -100,13 +120,14 @@ def _within_lists(scores: Float32Array) -> Float32Array:
         return np.where(spread > 0, (kept - low) / np.where(spread > 0, spread, 1.0), 1.0).astype(np.float32)
 
 
-def _within_rows(score: Float32Array, row: Array, n: int) -> Float32Array:
+def _within_rows(score: Float32Array, row: Array) -> Float32Array:
     """(m, 2): standardised within the row, and the order within the row as a share (0 first)."""
-    count = np.maximum(np.bincount(row, minlength=n), 1)
-    mean = np.bincount(row, score, n) / count
+    row = row - row[:1]  # a block of rows far down needs no counts of those before it
+    count = np.maximum(np.bincount(row), 1)
+    mean = np.bincount(row, score) / count
     centred = score - mean[row]
-    deviation = np.sqrt(np.bincount(row, centred**2, n) / count)
+    deviation = np.sqrt(np.bincount(row, centred**2) / count)
     order = np.empty(len(row))
     order[np.lexsort((-score, row))] = np.arange(len(row))
-    first = np.searchsorted(row, np.arange(n))
+    first = np.searchsorted(row, np.arange(len(count)))
     return np.column_stack([centred / np.maximum(deviation[row], 1e-9), (order - first[row]) / count[row]])

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from rectory.arrays import Array, Float32Array, Float64Array
-from rectory.models.blend_proposals import Proposals, nearness
+from rectory.models.blend_proposals import Proposals, describe, nearness
 from rectory.models.protocol import Reason
 from rectory.models.validation import Validation
 from rectory.params.candidates import BlendParams
@@ -35,22 +35,47 @@ _WORDS = {
 class Examples:
     """One past window: what was proposed, what was known of it then, and what came true.
 
-    x: (m, n_features). hit: (m,) bool. n: users asked.
+    facts: (m, n_facts) what the history says of each pair. hit: (m,) bool. n: users asked.
     """
 
     proposals: Proposals
-    x: Float32Array
+    facts: Float32Array
     hit: Array
     n: int
 
+    @cached_property
+    def x(self) -> Float32Array:
+        """(m, n_features) what the ranker sees."""
+        return describe(self.proposals, self.facts)
+
     @classmethod
-    def of(cls, proposals: list[Proposals], x: list[Float32Array], validation: Validation) -> Self:
+    def of(cls, proposals: list[Proposals], facts: list[Float32Array], validation: Validation) -> Self:
         """Blocks of users put together; a proposal is a hit if the user took the item in the window."""
         whole = Proposals.joined(proposals)
         relevant = validation.relevant
         row = np.repeat(np.arange(relevant.shape[0], dtype=np.int64), np.diff(relevant.indptr))
         hit = np.isin(whole.row * relevant.shape[1] + whole.item, row * relevant.shape[1] + relevant.indices)
-        return cls(whole, np.concatenate(x), hit, len(validation.users))
+        return cls(whole, np.concatenate(facts), hit, len(validation.users))
+
+    def of_users(self, kept: Array) -> Self:
+        """The examples of some users only. kept: (n,) bool."""
+        rows = kept[self.proposals.row]
+        place = np.cumsum(kept) - 1
+        proposals = self.proposals.where(rows)
+        return type(self)(
+            replace(proposals, row=place[proposals.row]), self.facts[rows], self.hit[rows], int(kept.sum())
+        )
+
+    def of_sources(self, columns: list[int], scored: list[int]) -> Self:
+        """The examples as if only these sources had been asked.
+
+        Args:
+            columns: places of the sources. scored: places of those among them that can score any pair.
+        """
+        rows = (self.proposals.ranks[:, columns] > 0).any(axis=1)
+        return type(self)(
+            self.proposals.where(rows).of_sources(columns, scored), self.facts[rows], self.hit[rows], self.n
+        )
 
     def weights(self) -> Float64Array:
         """(m,) each user's hits weigh sqrt(number of hits) in all, the misses four times that; sum 1.
@@ -128,11 +153,18 @@ class Ranker:
 
         return lightgbm.Booster(model_str=self.text)
 
-    def beyond(self, x: Float32Array, trees: int | None = None) -> Float64Array:
-        """(m,) what (the first) trees add to the prior. Each row is scored by itself, so threads change no bit."""
-        if not len(x) or trees == 0:
+    def beyond(self, x: Float32Array, trees: int | None = None, after: int = 0) -> Float64Array:
+        """(m,) what (the first) trees add to the prior. Each row is scored by itself, so threads change no bit.
+
+        Args:
+            trees: how many; None: all. after: the first ones that are left out.
+        """
+        if not len(x) or trees == after:
             return np.zeros(len(x))
-        raw = self._booster.predict(x, raw_score=True, num_iteration=trees, num_threads=os.cpu_count() or 1)
+        count = None if trees is None else trees - after
+        raw = self._booster.predict(
+            x, raw_score=True, start_iteration=after, num_iteration=count, num_threads=os.cpu_count() or 1
+        )
         return np.asarray(raw, dtype=np.float64)
 
     def explain(self, x: Float32Array) -> list[Reason]:

@@ -42,7 +42,8 @@ class Validation:
             user, item = user[new], item[new]
         users = np.unique(user)
         if len(users) > max_users:
-            users = np.sort(np.random.default_rng(seed).choice(users, max_users, replace=False))
+            # The first of one permutation: a smaller draw is part of a larger one.
+            users = np.sort(np.random.default_rng(seed).permutation(users)[:max_users])
         row = np.searchsorted(users, user)
         sampled = (row < len(users)) & (users[np.minimum(row, len(users) - 1)] == user) if len(users) else row < 0
         ones = np.ones(int(sampled.sum()), dtype=np.float32)

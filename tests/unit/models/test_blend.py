@@ -12,9 +12,11 @@ from scipy.sparse import csr_array
 from rectory.models.blend import Blend
 from rectory.models.blend_choice import Choice, all_pay, core_of, switched_on
 from rectory.models.blend_history import ITEM, PAIR, History
+from rectory.models.blend_moment import Moment, days_of
 from rectory.models.blend_proposals import nearness, propose
 from rectory.models.blend_ranker import Examples, Proposals
 from rectory.models.popularity import Popularity
+from rectory.models.validation import Validation
 from rectory.params.candidates import BlendParams, PopularityParams
 from tests.conformance.synthetic import training_set, two_tastes
 
@@ -37,7 +39,7 @@ def test_the_score_is_that_of_sources_and_ranker_which_never_saw_the_validation_
     class Spy(Blend):
         def _fit_sources(self, window, settings):  # type: ignore[no-untyped-def]
             seen.append(window.end)
-            super()._fit_sources(window, settings)
+            return super()._fit_sources(window, settings)
 
     model = Spy(params(), 7, 100).fit(train)
     length = train.end - train.validation_start
@@ -150,6 +152,7 @@ def test_each_user_weighs_by_the_root_of_the_hits() -> None:
         item=np.arange(8, dtype=np.int32),
         ranks=np.ones((8, 1), dtype=np.int32),
         heights=np.ones((8, 1), dtype=np.float32),
+        scores=np.empty((8, 0), dtype=np.float32),
     )
     hit = np.array([1, 1, 1, 1, 0, 1, 0, 0], dtype=bool)
     weights = Examples(proposals, np.zeros((8, 1), np.float32), hit, 3).weights()
@@ -176,3 +179,24 @@ def test_the_ranker_finds_what_no_source_says_alone() -> None:
     alone = next(one["score"] for one in model.report.curve if one["trees"] == 0)
     assert model.report.chosen["trees"] > 0
     assert model.report.score > alone + 0.1
+
+
+def test_examples_of_fewer_sources_or_users_are_those_that_asking_them_alone_gives() -> None:
+    """They are cut out of what all of them proposed, which saves a fit of each source in each window."""
+    train = two_tastes(repeats=True)
+    model = Blend(params(), 7, 100)
+    settings = model.fit(train).report.chosen["sources"]
+    before = train.before_validation()
+    history = History.of(before, days_of(train))
+    sources = model._fit_sources(before, settings)
+    moment = Moment(sources, history, {"own": 8, "recent": 4, "transitions": 4})
+    validation, few = Validation(train, 100, 7), Validation(train, 20, 7)
+    assert set(few.users) < set(validation.users)
+    cut = moment.narrowed(moment.examples(validation), ["own", "transitions"])
+    cut = cut.of_users(np.isin(validation.users, few.users))
+    fresh = moment.only(["own", "transitions"]).examples(few)
+    np.testing.assert_array_equal(cut.x, fresh.x)
+    np.testing.assert_array_equal(cut.hit, fresh.hit)
+    np.testing.assert_array_equal(cut.proposals.row, fresh.proposals.row)
+    assert cut.n == fresh.n == 20
+    assert cut.x.shape[1] == len(moment.only(["own", "transitions"]).names)
