@@ -67,7 +67,7 @@ class ModelSlot:
         champion: Callable[[], str | None],
         load: Callable[[str], Follower],
         checks: Sequence[Check] = (),
-        told: Callable[[Swap], None] = lambda swap: None,
+        told: Callable[[Swap], None] | None = None,
     ) -> None:
         self._champion = champion
         self._load = load
@@ -115,7 +115,8 @@ class ModelSlot:
             outcome: Outcome = "refused" if reason else "seated"
             replaced = serving.version if serving is not None else None
             swap = Swap(wanted, outcome, reason, time.perf_counter() - began, replaced)
-        self._told(swap)
+        if self._told is not None:
+            self._told(swap)
         return swap
 
     def watch(self, stop: threading.Event, every_seconds: float) -> None:

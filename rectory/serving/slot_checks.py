@@ -23,7 +23,7 @@ class Answers:
     user_ids: Sequence[str]
     n: int = 10
 
-    def __call__(self, engine: Engine, serving: Engine | None) -> str | None:
+    def __call__(self, engine: Engine, _serving: Engine | None) -> str | None:
         empty = 0
         for user_id in self.user_ids:
             answer = engine.recommend(Request(user_id, n=self.n))
