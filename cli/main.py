@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cli import backtest, data, models, runs, tuning
+from cli import backtest, data, models, runs, serving, tuning
 from rectory.errors import RectoryError
 
 INTERRUPTED = 130
@@ -27,6 +27,7 @@ models.add_to(app)
 tuning.add_to(app)
 backtest.add_to(app)
 data.add_to(app)
+serving.add_to(app)
 
 
 @app.callback()

@@ -75,6 +75,11 @@ class Workspace:
         """One JSON line per drift check, appended."""
         return self.state / "drift.jsonl"
 
+    @property
+    def event_log(self) -> Path:
+        """SQLite file of events, catalogue, answers and API keys when RECTORY_EVENTS_URL names no other store."""
+        return self.state / "events.db"
+
     def kept_scores(self, dataset: str) -> Path:
         """A compact copy of the last scored runs' lists, to compare the next ones with."""
         return self.state / f"scores-{safe_name(dataset, 'data set')}.parquet"

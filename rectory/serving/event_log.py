@@ -1,0 +1,385 @@
+"""The event log: what was accepted, in order, once. Everything that the live state is made of can be read from it.
+
+Accepted means durable: a call's future is done after the commit. Sequence numbers are given out inside the write
+transaction, so their order is that of the commits, in every process and on every host that shares the store.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import delete, insert, select, update
+
+from rectory.serving import tables
+from rectory.serving.log_rows import (
+    Appended,
+    append_all,
+    as_json,
+    change_row,
+    event_of,
+    item_of,
+    item_row,
+    put_rows,
+    user_of,
+    user_row,
+)
+from rectory.serving.store import Store, Writing
+from rectory.serving.types import Answer, Event, Item, NotKnown, Request, User
+from rectory.serving.writer import Writer
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+_CHUNK = 5000
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """A user is to be forgotten by whoever knows of them."""
+
+    user_id: str
+
+
+@dataclass(frozen=True)
+class Removed:
+    """An item has left the catalogue."""
+
+    item_id: str
+
+
+@dataclass(frozen=True)
+class Unlearned:
+    """Events that were taken back."""
+
+    events: tuple[Event, ...]
+
+
+Entry = Event | Item | User | Forgotten | Removed | Unlearned
+
+
+@dataclass(frozen=True)
+class Head:
+    """log_id: another one means another log behind the same name. sequence: of the newest entry."""
+
+    log_id: str
+    sequence: int
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Entries in order; with them everything up to number `until` has been read. head: of the whole log, then."""
+
+    entries: list[Entry]
+    until: int
+    head: Head
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of what may wait and of one transaction; see the section `serve`."""
+
+    commit_events: int = 2000
+    max_waiting_events: int = 20_000
+    max_waiting_answers: int = 50_000
+
+
+class EventLog:
+    """One process's way to the log.
+
+    Args:
+        store: opened by `open`.
+        committed: called in the writer's thread after each commit and before anybody is told.
+    """
+
+    def __init__(
+        self, store: Store, limits: Limits | None = None, committed: Callable[[], None] = lambda: None
+    ) -> None:
+        self.store = store
+        self._limits = limits or Limits()
+        self._committed = committed
+        self._writer: Writer | None = None
+
+    def open(self) -> None:
+        """Make the tables if need be and start writing.
+
+        Raises:
+            EventStoreError: the database cannot be reached or made.
+        """
+        self.store.open()
+        limits = self._limits
+        self._writer = Writer(
+            self.store,
+            limits.commit_events,
+            limits.max_waiting_events,
+            limits.max_waiting_answers,
+            self._committed,
+        )
+
+    def close(self) -> None:
+        """Write what waits, answers included."""
+        if self._writer is not None:
+            self._writer.close()
+        self.store.close()
+
+    @property
+    def writer(self) -> Writer:
+        if self._writer is None:
+            raise RuntimeError("the event log is not open")
+        return self._writer
+
+    def append(self, events: list[Event]) -> Future[Appended]:
+        """Accept events, all or none; equal event_ids are accepted once, whoever sends them and how often.
+
+        Raises:
+            Overloaded: too many wait already. The future raises EventStoreError if the store refuses the commit.
+        """
+        return self.writer.append(events)
+
+    def replace(self, events: list[Event]) -> Future[Appended]:
+        """Accept events in place of those that the log has of the same kind, user and item."""
+
+        def work(writing: Writing) -> Appended:
+            for event in {(one.kind, one.user_id, one.item_id): one for one in events}.values():
+                _take_back(writing, [*_pair(event.user_id, event.item_id), tables.events.c.kind == event.kind])
+            return append_all(writing, [events])[0]
+
+        return self.writer.do(work)
+
+    def take_back(self, user_id: str, item_id: str, kind: str | None = None) -> Future[int]:
+        """Remove a user's feedback on an item; the future has the number of events."""
+        where = _pair(user_id, item_id) + ([tables.events.c.kind == kind] if kind is not None else [])
+        return self.writer.do(lambda writing: _take_back(writing, where))
+
+    def put_items(self, items: Sequence[tuple[Item, Any]]) -> Future[int]:
+        """Insert or replace items. Each comes with its labels as they were sent."""
+
+        def work(writing: Writing) -> int:
+            put_rows(writing.connection, tables.items, "item_id", [item_row(item, labels) for item, labels in items])
+            _note(writing, "item", [item.item_id for item, _ in items])
+            return len(items)
+
+        return self.writer.do(work)
+
+    def change_item(self, item_id: str, changes: Mapping[str, Any]) -> Future[int]:
+        """Change an item's columns (None: leave it), `add_category`, `drop_category`.
+
+        The future raises NotKnown if the catalogue has no such item.
+        """
+
+        def work(writing: Writing) -> int:
+            row = _row(writing, tables.items, "item_id", item_id)
+            categories = changes.get("categories")
+            kept: list[str] = json.loads(row["categories"]) if categories is None else list(categories)
+            kept += [one for one in (changes.get("add_category"),) if one is not None]
+            told = {
+                "hidden": changes.get("hidden"),
+                "categories": as_json([one for one in dict.fromkeys(kept) if one != changes.get("drop_category")]),
+                "timestamp": changes.get("timestamp"),
+                "labels": None if changes.get("labels") is None else as_json(changes["labels"]),
+                "comment": changes.get("comment"),
+            }
+            _change_row(writing, tables.items, "item_id", row, told)
+            _note(writing, "item", [item_id])
+            return 1
+
+        return self.writer.do(work)
+
+    def change_user(self, user_id: str, changes: Mapping[str, Any]) -> Future[int]:
+        """Change a user's labels or comment (None: leave it). The future raises NotKnown if there is no such user."""
+
+        def work(writing: Writing) -> int:
+            row = _row(writing, tables.users, "user_id", user_id)
+            labels = None if changes.get("labels") is None else as_json(changes["labels"])
+            _change_row(writing, tables.users, "user_id", row, {"labels": labels, "comment": changes.get("comment")})
+            _note(writing, "user", [user_id])
+            return 1
+
+        return self.writer.do(work)
+
+    def remove_item(self, item_id: str) -> Future[int]:
+        """Take an item out of the catalogue; its events stay, they are what users did."""
+
+        def work(writing: Writing) -> int:
+            gone = writing.connection.execute(delete(tables.items).where(tables.items.c.item_id == item_id))
+            _note(writing, "remove_item", [item_id])
+            return int(gone.rowcount)
+
+        return self.writer.do(work)
+
+    def put_users(self, users: Sequence[tuple[User, Any]]) -> Future[int]:
+        """Insert or replace users. Each comes with its labels as they were sent."""
+
+        def work(writing: Writing) -> int:
+            put_rows(writing.connection, tables.users, "user_id", [user_row(user, labels) for user, labels in users])
+            _note(writing, "user", [user.user_id for user, _ in users])
+            return len(users)
+
+        return self.writer.do(work)
+
+    def forget(self, user_id: str) -> Future[int]:
+        """Remove all that is known of a user: events, catalogue row, answers. The future has the number of events.
+
+        What stays is one line that says whom every live process has to forget.
+        """
+
+        def work(writing: Writing) -> int:
+            connection, changes = writing.connection, tables.changes
+            gone = connection.execute(delete(tables.events).where(tables.events.c.user_id == user_id)).rowcount
+            connection.execute(delete(tables.users).where(tables.users.c.user_id == user_id))
+            connection.execute(delete(tables.recommendations).where(tables.recommendations.c.user_id == user_id))
+            of_user = changes.c.what.in_(("unlearn", "user", "forget")) & (changes.c.key == user_id)
+            connection.execute(delete(changes).where(of_user))
+            _note(writing, "forget", [user_id])
+            return int(gone)
+
+        return self.writer.do(work)
+
+    def record(self, request: Request | None, answer: Answer, made: float, asked: dict[str, Any]) -> None:
+        """Keep what was shown; written within a fraction of a second, without anybody waiting for it."""
+        self.writer.record((request, answer, made, asked))
+
+    def head(self) -> Head:
+        """The newest entry that is committed."""
+        with self.store.reading() as connection:
+            return _head(connection)
+
+    def read_since(self, sequence: int, limit: int = _CHUNK) -> Piece:
+        """Entries after `sequence`, at most `limit` numbers further. Forgotten ones are missing."""
+        with self.store.reading() as connection:
+            head = _head(connection)
+            last = min(sequence + limit, head.sequence)
+            if last <= sequence:
+                return Piece([], last, head)
+            entries = [*_events_between(connection, sequence, last), *_changes_between(connection, sequence, last)]
+        entries.sort(key=lambda entry: entry[0])
+        return Piece([entry for _, entry in entries], last, head)
+
+    def events_after(self, moment: float, until: int) -> Iterator[list[Event]]:
+        """Events whose own clock is later than `moment`, up to sequence number `until`, in order of acceptance."""
+        column, at = tables.events.c, 0
+        while True:
+            query = (
+                select(tables.events)
+                .where(column.sequence > at, column.sequence <= until, column.timestamp > moment)
+                .order_by(column.sequence)
+                .limit(_CHUNK)
+            )
+            with self.store.reading() as connection:
+                rows = connection.execute(query).all()
+            if not rows:
+                return
+            at = rows[-1].sequence
+            yield [event_of(row) for row in rows]
+
+    def catalogue(self) -> Iterator[list[Item] | list[User]]:
+        """All items, then all users, in pieces."""
+        for table, key, read in ((tables.items, "item_id", item_of), (tables.users, "user_id", user_of)):
+            at = ""
+            while True:
+                query = select(table).where(table.c[key] > at).order_by(table.c[key]).limit(_CHUNK)
+                with self.store.reading() as connection:
+                    rows = connection.execute(query).all()
+                if not rows:
+                    break
+                at = rows[-1]._mapping[key]
+                yield [read(row) for row in rows]  # type: ignore[misc]
+
+    def withdrawals(self, until: int) -> Iterator[Entry]:
+        """What a model that was trained before must drop: removed items, forgotten users, events taken back."""
+        changes = tables.changes.c
+        query = (
+            select(tables.changes)
+            .where(changes.sequence <= until, changes.what.in_(("remove_item", "forget", "unlearn")))
+            .order_by(changes.sequence)
+        )
+        with self.store.reading() as connection:
+            rows = connection.execute(query).all()
+            removed = [row.key for row in rows if row.what == "remove_item"]
+            back = set(connection.execute(select(tables.items.c.item_id)).scalars()) if removed else set()
+        for row in rows:
+            if row.what != "remove_item":
+                yield _entry(row)
+            elif row.key not in back:
+                yield Removed(row.key)
+
+    def last_received(self) -> float:
+        """When the newest event was accepted; 0 for an empty log."""
+        with self.store.reading() as connection:
+            newest = select(tables.events.c.received).order_by(tables.events.c.sequence.desc()).limit(1)
+            return float(connection.execute(newest).scalar_one_or_none() or 0.0)
+
+
+def _head(connection: Connection) -> Head:
+    row = connection.execute(select(tables.log_head.c.log_id, tables.log_head.c.sequence)).one()
+    return Head(row.log_id, row.sequence)
+
+
+def _pair(user_id: str, item_id: str) -> list[Any]:
+    return [tables.events.c.user_id == user_id, tables.events.c.item_id == item_id]
+
+
+def _take_back(writing: Writing, where: list[Any]) -> int:
+    connection = writing.connection
+    rows = connection.execute(select(tables.events).where(*where).order_by(tables.events.c.sequence)).all()
+    if not rows:
+        return 0
+    connection.execute(delete(tables.events).where(*where))
+    payload = json.dumps([asdict(event_of(row)) for row in rows], ensure_ascii=False)
+    connection.execute(insert(tables.changes), [change_row(writing, "unlearn", rows[0].user_id, payload)])
+    return len(rows)
+
+
+def _row(writing: Writing, table: Any, key: str, value: str) -> dict[str, Any]:
+    row = writing.connection.execute(select(table).where(table.c[key] == value)).mappings().first()
+    if row is None:
+        raise NotKnown(value)
+    return dict(row)
+
+
+def _change_row(writing: Writing, table: Any, key: str, row: dict[str, Any], told: dict[str, Any]) -> None:
+    values = {name: value for name, value in told.items() if value is not None}
+    if values:
+        writing.connection.execute(update(table).where(table.c[key] == row[key]).values(**values))
+
+
+def _note(writing: Writing, what: str, keys: list[str]) -> None:
+    if keys:
+        writing.connection.execute(insert(tables.changes), [change_row(writing, what, key) for key in keys])
+
+
+def _events_between(connection: Connection, after: int, last: int) -> list[tuple[int, Entry]]:
+    column = tables.events.c
+    rows = connection.execute(select(tables.events).where(column.sequence > after, column.sequence <= last))
+    return [(row.sequence, event_of(row)) for row in rows]
+
+
+def _changes_between(connection: Connection, after: int, last: int) -> list[tuple[int, Entry]]:
+    changes = tables.changes.c
+    rows = connection.execute(select(tables.changes).where(changes.sequence > after, changes.sequence <= last)).all()
+    entries: list[tuple[int, Entry]] = []
+    for what, table, key, read in (
+        ("item", tables.items, "item_id", item_of),
+        ("user", tables.users, "user_id", user_of),
+    ):
+        # Only the newest state is kept: an item that was put twice is read as it is now, and once.
+        last_put = {row.key: row.sequence for row in rows if row.what == what}
+        if last_put:
+            found = connection.execute(select(table).where(table.c[key].in_(list(last_put))))
+            entries += [(last_put[row._mapping[key]], read(row)) for row in found]
+    entries += [(row.sequence, _entry(row)) for row in rows if row.what not in {"item", "user"}]
+    return entries
+
+
+def _entry(row: Any) -> Entry:
+    if row.what == "forget":
+        return Forgotten(row.key)
+    if row.what == "remove_item":
+        return Removed(row.key)
+    return Unlearned(tuple(Event(**event) for event in json.loads(row.payload)))
+
+
+__all__ = ["Appended", "Entry", "EventLog", "Forgotten", "Head", "Limits", "Piece", "Removed", "Unlearned"]

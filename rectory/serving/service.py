@@ -1,0 +1,224 @@
+"""What stands behind the endpoints: the event log, the engine that follows it, and the answers that were given."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from rectory.errors import RectoryError, StoreError
+from rectory.serving.clock import Clock
+from rectory.serving.event_log import EventLog, Limits
+from rectory.serving.keys import ApiKeys, KeyRing
+from rectory.serving.live_state import LiveState, OtherLog
+from rectory.serving.log_queries import Kept, LogQueries
+from rectory.serving.notifier import Notifier
+from rectory.serving.store import EventStoreError, Store
+from rectory.serving.types import Answer, Engine, Request
+
+if TYPE_CHECKING:
+    from rectory.params.serve import ServeParams
+
+_log = logging.getLogger("rectory.serving")
+_RECENT_ANSWERS = 5000
+_KEYS_SECONDS = 1.0
+_WARN_SECONDS = 10.0
+_MAX_RETRY_SECONDS = 30.0
+
+
+class NotReady(StoreError):
+    """No model is loaded (yet). Events are taken meanwhile."""
+
+    retry_after_seconds = 2
+
+
+class Service:
+    """One worker process of the live service.
+
+    Args:
+        make_engine: loads the champion; asked again, with growing pauses, while it raises.
+        store: of the event log.
+    """
+
+    def __init__(self, make_engine: Callable[[], Engine], store: Store, params: ServeParams) -> None:
+        self.params = params
+        self.clock = Clock()
+        limits = Limits(params.commit_events, params.max_waiting_events, params.max_waiting_answers)
+        self.log = EventLog(store, limits, self._committed)
+        self.queries = LogQueries(store)
+        self.keys = KeyRing(ApiKeys(store))
+        self.loading_error: str | None = None
+        self.store_error: str | None = None
+        self._make_engine = make_engine
+        self._state: LiveState | None = None
+        self._recent: OrderedDict[str, Kept] = OrderedDict()
+        self._recent_lock = threading.Lock()
+        self._switching = threading.Lock()
+        self._wake = threading.Event()
+        self._reload = threading.Event()
+        self._ending = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._notifier: Notifier | None = None
+
+    def start(self) -> None:
+        """Open the log, follow it, load the champion in the background.
+
+        Raises:
+            EventStoreError: the event store cannot be opened.
+        """
+        self.log.open()
+        self.clock.not_before(min(self.log.last_received(), time.time() + 86_400))
+        self.keys.refresh()
+        self._notifier = Notifier.from_environment(self._wake.set)
+        self._reload.set()
+        for name, work in (("engine-loader", self._load), ("log-follower", self._follow)):
+            thread = threading.Thread(target=work, name=name, daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def stop(self) -> None:
+        """Write what waits and end."""
+        self._ending.set()
+        self._wake.set()
+        self._reload.set()
+        for thread in self._threads:
+            thread.join(timeout=30)
+        self.log.close()
+        if self._notifier is not None:
+            self._notifier.close()
+
+    @property
+    def ready(self) -> bool:
+        return self._state is not None and self.store_error is None
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that answers now.
+
+        Raises:
+            NotReady: none is loaded.
+        """
+        state = self._state
+        if state is None:
+            raise NotReady(self.loading_error or "the model is being loaded; try again in a few seconds.")
+        return state.engine
+
+    @property
+    def cursor(self) -> int:
+        """Number of the last log entry that the engine has seen; 0 while there is none."""
+        state = self._state
+        return state.cursor if state else 0
+
+    def reload(self) -> None:
+        """Ask for the champion to be loaded anew, beside the one that answers."""
+        self._reload.set()
+
+    def install(self, engine: Engine) -> None:
+        """Bring a loaded engine up to the log, then let it answer; the old one answers until that moment.
+
+        Raises:
+            EventStoreError: the log cannot be read; the old engine stays.
+        """
+        state = LiveState(engine, self.log, self.clock, self.params.max_future_seconds)
+        state.rebuild()
+        with self._switching:
+            # What was committed since its last look; nobody is told of a commit while the switch is held.
+            state.advance()
+            self._state = state
+
+    def answered(self, request: Request | None, answer: Answer, asked: dict[str, Any]) -> Answer:
+        """Keep an answer, for `why` at once and in the log soon."""
+        with self._recent_lock:
+            self._recent[answer.recommendation_id] = Kept(request, answer)
+            if len(self._recent) > _RECENT_ANSWERS:
+                self._recent.popitem(last=False)
+        self.log.record(request, answer, self.clock(), asked)
+        return answer
+
+    def kept(self, recommendation_id: str) -> Kept | None:
+        """An answer of any worker, from memory or the log (where it arrives within a fraction of a second)."""
+        recent = self._recent.get(recommendation_id)
+        return recent if recent is not None else self.queries.kept(recommendation_id)
+
+    def forgotten(self, user_id: str) -> None:
+        """Drop the answers in memory that were given to a user."""
+        with self._recent_lock:
+            theirs = [key for key, kept in self._recent.items() if kept.request and kept.request.user_id == user_id]
+            for key in theirs:
+                del self._recent[key]
+
+    def status(self) -> dict[str, Any]:
+        """What an operator wants to know of this worker."""
+        state = self._state
+        return {
+            "pid": os.getpid(),
+            "ready": self.ready,
+            "model_version": state.engine.version if state else None,
+            "sequence": self.cursor,
+            "waiting_events": self.log.writer.waiting,
+            "dropped_answers": self.log.writer.dropped_answers,
+            "redis": bool(self._notifier and self._notifier.connected),
+            "loading_error": self.loading_error,
+            "store_error": self.store_error,
+        }
+
+    def _committed(self) -> None:
+        """In the writer's thread: whoever is told "accepted" finds the event in this worker's next answer."""
+        self._advance()
+        if self._notifier is not None:
+            self._notifier.publish()
+
+    def _advance(self) -> None:
+        with self._switching:
+            if self._state is None:
+                return
+            try:
+                self._state.advance()
+                self.store_error = None
+            except OtherLog:
+                _log.warning("the event log is another one than before: the live state is built anew")
+                self._state = None
+                self._reload.set()
+
+    def _follow(self) -> None:
+        keys_at = warned_at = 0.0
+        while not self._ending.is_set():
+            self._wake.wait(self.params.poll_milliseconds / 1000)
+            self._wake.clear()
+            try:
+                self._advance()
+                if time.monotonic() - keys_at >= _KEYS_SECONDS:
+                    keys_at = time.monotonic()
+                    self.keys.refresh()
+                self.store_error = None
+            except EventStoreError as error:
+                self.store_error = str(error)
+                if time.monotonic() - warned_at >= _WARN_SECONDS:
+                    warned_at = time.monotonic()
+                    _log.warning("%s", error)
+            except Exception:  # noqa: BLE001 - the follower must live; the trace is logged
+                _log.exception("following the log failed; it is tried again")
+                self._ending.wait(1.0)
+
+    def _load(self) -> None:
+        pause = 0.5
+        while not self._ending.is_set():
+            self._reload.wait()
+            self._reload.clear()
+            if self._ending.is_set():
+                return
+            try:
+                self.install(self._make_engine())
+                self.loading_error = None
+                pause = 0.5
+            except Exception as error:  # noqa: BLE001 - whatever a model store raises; the trace is logged
+                expected = isinstance(error, RectoryError)
+                self.loading_error = str(error) if expected else "the champion could not be loaded; see the log."
+                _log.warning("%s Trying again in %.0f s.", error, pause, exc_info=None if expected else error)
+                self._ending.wait(pause)
+                pause = min(2 * pause, _MAX_RETRY_SECONDS)
+                self._reload.set()

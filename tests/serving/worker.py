@@ -1,0 +1,12 @@
+"""Applications of worker processes for tests: the real service around the small engine."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+from rectory.serving.server import application_around
+from tests.serving.popular_engine import PopularEngine
+
+
+def popular() -> FastAPI:
+    return application_around(PopularEngine)
