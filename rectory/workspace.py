@@ -88,6 +88,10 @@ class Workspace:
         """SQLite file of the tuning studies of one candidate; the scores of their users are in a folder beside it."""
         return self.state / "tuning" / f"{safe_name(dataset, 'data set')}-{safe_name(candidate, 'candidate')}.db"
 
+    def live(self, lineage_key: str) -> Path:
+        """What was fitted for live answers around one registered model: links between items, weights of signals."""
+        return self.state / "live" / safe_name(lineage_key, "lineage key")
+
     def lock(self, what: str) -> Path:
         return self.state / "locks" / f"{safe_name(what, 'lock')}.lock"
 

@@ -48,6 +48,11 @@ class ItemToItem(Fitted):
         self._floor = (popularity_weight * popular).astype(np.float32)
         return self
 
+    @property
+    def weights(self) -> csr_array:
+        """(n_items, n_items) from the item taken (row) to the item it speaks for (column)."""
+        return self._weights
+
     def recommend(
         self, users: Int32Array, k: int, *, exclude: csr_array | None = None, items: Int32Array | None = None
     ) -> TopK:

@@ -1,0 +1,94 @@
+"""The champion's lists, asked once a user and kept until they run out."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from rectory.arrays import Float32Array, Int32Array
+from rectory.models.bundle import Bundle
+from rectory.models.protocol import NO_ITEM
+from rectory.serving.histories import Taken
+
+DEPTH = 200
+"""Items of the champion's list that a live answer is made of."""
+_KEPT_USERS = 200_000
+"""Lists kept: 1.6 kB each."""
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """items: (m,) codes, best first. heights: (m,) score within the list, 1 for the first and 0 for the last."""
+
+    items: Int32Array
+    heights: Float32Array
+
+    @classmethod
+    def of(cls, items: Int32Array, scores: Float32Array) -> Ranked:
+        kept = items != NO_ITEM
+        items, scores = items[kept], scores[kept]
+        spread = float(scores[0] - scores[-1]) if len(scores) else 0.0
+        heights = (scores - scores[-1]) / spread if spread > 0 else np.ones(len(scores))
+        return cls(items, np.asarray(heights, dtype=np.float32))
+
+
+class Champion:
+    """Lists of a fitted bundle for its own users; code -1 and codes beyond it are users of whom it knows nothing."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+        self.n_users, self.n_items = len(bundle.users), len(bundle.items)
+        self._lists: OrderedDict[int, tuple[Ranked, int]] = OrderedDict()
+        self._available = None if bundle.available is None else np.flatnonzero(bundle.available).astype(np.int32)
+
+    def ranked(self, user: int, seen: Taken | None) -> Ranked:
+        """The champion's list for a user, without what it has had where repeats are excluded.
+
+        Args:
+            seen: what may not be in the list; None: anything may. A kept list serves until a quarter of its places may
+                have been taken since.
+        """
+        known = user if 0 <= user < self.n_users else NO_ITEM
+        if seen is None or (known == NO_ITEM and len(seen) == 0):
+            return self._kept(known, None, 0)
+        if known == NO_ITEM:
+            # Everybody of whom nothing is known shares one list; it is long enough for what one visitor takes.
+            shared = self._kept(known, None, 0)
+            return shared if len(seen) <= DEPTH // 4 else self._asked(known, seen)
+        return self._kept(known, seen, len(seen))
+
+    def warm(self, users: Int32Array) -> None:
+        """Ask for many lists at once: cheaper than one at a time."""
+        if self.bundle.repeats:
+            top = self.bundle.recommend_codes(users, DEPTH, exclude_seen=False)
+            for user, items, scores in zip(users.tolist(), top.items, top.scores, strict=True):
+                self._keep(user, Ranked.of(items, scores), 0)
+
+    def _kept(self, user: int, seen: Taken | None, had: int) -> Ranked:
+        found = self._lists.get(user)
+        if found is not None and had - found[1] <= DEPTH // 4:
+            return found[0]
+        return self._keep(user, self._asked(user, seen), had)
+
+    def _keep(self, user: int, ranked: Ranked, had: int) -> Ranked:
+        self._lists[user] = (ranked, had)
+        if len(self._lists) > _KEPT_USERS:
+            self._lists.popitem(last=False)
+        return ranked
+
+    def _asked(self, user: int, seen: Taken | None) -> Ranked:
+        exclude = None
+        if seen is not None:
+            items = np.unique(seen.items[seen.items < self.n_items])
+            ones = np.ones(len(items), dtype=np.float32)
+            exclude = csr_array((ones, items, np.array([0, len(items)])), shape=(1, self.n_items))
+        asked = np.array([user], dtype=np.int32)
+        top = self.bundle.model.recommend(asked, DEPTH, exclude=exclude, items=self._available)
+        return Ranked.of(top.items[0], top.scores[0])
+
+    def forget(self, user: int) -> None:
+        """Drop the user's list; from now on nothing is known of this user."""
+        self._lists.pop(user, None)

@@ -1,0 +1,411 @@
+"""The champion plus what has happened since: one object that learns from each event and answers at once."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from threading import RLock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rectory.arrays import Array, BoolArray, Float64Array, Int32Array
+from rectory.features.training_set import SECONDS_PER_DAY
+from rectory.serving.champion import Champion
+from rectory.serving.codes import UNKNOWN, Codes
+from rectory.serving.histories import Histories, Taken
+from rectory.serving.links import Links, row_of
+from rectory.serving.mixing import PLACE, Mix
+from rectory.serving.reasons import champion_words, reasons_for, why_not_stages
+from rectory.serving.shelf import Shelf
+from rectory.serving.signals import View, World, look
+from rectory.serving.trends import Trend
+from rectory.serving.types import Answer, Event, Item, Request, Rung, Shown, User, Why, WhyNot
+
+if TYPE_CHECKING:
+    from rectory.registry.store import Version
+    from rectory.workspace import Workspace
+
+HALF_LIVES_DAYS = (1.0, 7.0, 28.0)
+"""Of what is taken now: terms day, week, month."""
+_LAGS = 5
+"""Earlier interactions that an interaction is counted to follow, the n-th at 1/n."""
+_NEWEST = 100
+"""Items, posted or first taken latest, that are candidates for everybody."""
+_MAX_FUTURE_SECONDS = 300.0
+IMPRESSION = "impression"
+_PERSONAL = [place for name, place in PLACE.items() if name not in ("day", "week", "month", "new")]
+
+
+@dataclass(frozen=True)
+class Taste:
+    """How events count, as the card says.
+
+    weights: kind -> weight; kinds that are not named weigh 1, weight 0 says nothing of taste.
+    value_as_weight: multiply by the event's value.
+    """
+
+    weights: Mapping[str, float]
+    value_as_weight: bool = False
+
+    def of(self, event: Event) -> float:
+        """Weight of an event; 0: it teaches nothing."""
+        if event.kind == IMPRESSION:
+            return 0.0
+        weight = float(self.weights.get(event.kind, 1.0))
+        return max(weight * event.value if self.value_as_weight else weight, 0.0)
+
+
+@dataclass(frozen=True)
+class Log:
+    """Coded rows that were there before serving began. user, item, time (seconds), weight: (n,)."""
+
+    user: Int32Array
+    item: Int32Array
+    time: Float64Array
+    weight: Array
+
+    @property
+    def end(self) -> float:
+        return float(self.time.max(initial=0.0))
+
+
+class LiveEngine:
+    """See `rectory.serving.types.Engine`. One lock: learning and answering take turns, each a millisecond or so.
+
+    Args:
+        champion: a fitted bundle. version: of it, as answers name it.
+        users, items: codes, those of the bundle first.
+        log: rows up to now. links: what goes with what. shelf: the catalogue.
+        mix: weights of what is added up. taste: how events count.
+        historic: the log has ended: "now" is its newest event and not the clock's.
+    """
+
+    def __init__(
+        self,
+        champion: Champion,
+        version: str,
+        *,
+        users: Codes,
+        items: Codes,
+        log: Log,
+        links: Links,
+        shelf: Shelf,
+        mix: Mix,
+        taste: Taste,
+        historic: bool,
+    ) -> None:
+        self._lock = RLock()
+        self._champion, self._version = champion, version
+        self._users, self._items, self._taste, self._historic = users, items, taste, historic
+        self._histories = Histories(log.user, log.item, log.time, log.weight, len(users))
+        self._latest = log.end
+        self._forgotten: set[int] = set()
+        n = len(items)
+        day, week, month = (
+            Trend(days, log.item, log.time, log.weight, n_items=n, now=log.end) for days in HALF_LIVES_DAYS
+        )
+        self._world = World(
+            links=links,
+            trends=(day, week, month),
+            shelf=shelf,
+            settings=mix.settings,
+            repeats=champion.bundle.repeats,
+            newest=_first_taken(log, n),
+        )
+        self._mix, self._weights = mix, mix.vector
+
+    @classmethod
+    def load(cls, workspace: Workspace, version: Version | None = None) -> LiveEngine:
+        """The engine of a registered version (None: the champion), with all rows of the newest tables.
+
+        Raises:
+            UsageError: there is no champion. StoreError: the model's files are gone. DataError: its data is.
+        """
+        from rectory.serving.loading import gather
+
+        return gather(workspace, version).engine()
+
+    @property
+    def version(self) -> str:
+        return self._version
+
+    @property
+    def known_until(self) -> float:
+        """Moment of the newest interaction that is known; what the log holds after it is still to be learned."""
+        return self._latest
+
+    @property
+    def mix(self) -> Mix:
+        return self._mix
+
+    @property
+    def champion(self) -> Champion:
+        return self._champion
+
+    def taken(self, user_id: str) -> Taken:
+        """A user's whole history, the oldest first; empty for a stranger."""
+        return self._histories.of(self._users.code(user_id))
+
+    # Learning.
+
+    def learn(self, events: list[Event]) -> None:
+        """Take events up, in the order given."""
+        with self._lock:
+            for event in events:
+                weight = self._taste.of(event)
+                if weight > 0:
+                    moment = min(event.timestamp, event.received + _MAX_FUTURE_SECONDS)
+                    self.take(self._users.add(event.user_id), event.item_id, moment, weight)
+
+    def take(self, user: int, item_id: str, moment: float, weight: float) -> None:
+        """One interaction of a user's code."""
+        item = self._items.code(item_id)
+        if item == UNKNOWN:
+            item = self._items.add(item_id)
+            self._world.shelf.grow()
+            for trend in self._world.trends:
+                trend.grow(len(self._items))
+            self._is_new(item, moment)
+        before = self._histories.of(user)
+        if not len(before) or moment >= before.time[-1]:
+            for lag, earlier in enumerate(before.items[: -_LAGS - 1 : -1].tolist(), 1):
+                if earlier != item:
+                    self._world.links.follow(earlier, item, 1.0 / lag)
+        self._histories.add(user, item, moment, weight)
+        for trend in self._world.trends:
+            trend.add(item, moment, weight)
+        self._latest = max(self._latest, moment)
+
+    def forget(self, user_id: str) -> None:
+        """Nothing of this user is used any more: the id is from now on that of a stranger."""
+        with self._lock:
+            user = self._users.code(user_id)
+            if user != UNKNOWN:
+                self._histories.forget(user)
+                self._champion.forget(user)
+                self._forgotten.add(user)
+
+    def put_items(self, items: list[Item]) -> None:
+        """Add or replace items; a new one may be recommended at once."""
+        with self._lock:
+            for item in items:
+                new = item.item_id not in self._items
+                code = self._world.shelf.put(item)
+                for trend in self._world.trends:
+                    trend.grow(len(self._items))
+                if new:
+                    self._is_new(code, self._now(None) if item.timestamp is None else item.timestamp)
+
+    def remove_item(self, item_id: str) -> None:
+        """Not recommended any more; what was learned of it stays."""
+        with self._lock:
+            if (code := self._items.code(item_id)) != UNKNOWN:
+                self._world.shelf.remove(code)
+
+    def put_users(self, users: list[User]) -> None:
+        """Take up users; one without interactions is answered as a newcomer."""
+        with self._lock:
+            for user in users:
+                self._users.add(user.user_id)
+
+    # Answering.
+
+    def recommend(self, request: Request) -> Answer:
+        """The best items for a user or a session."""
+        began = time.perf_counter()
+        with self._lock:
+            asked = _Asked.of(self, request)
+            view = asked.view()
+            wanted = request.offset + request.n
+            if len(view.items) < wanted:
+                view = asked.view(filled_to=wanted)
+            score = view.x @ self._weights
+            order = _first(score, wanted)[request.offset :]
+            shown = tuple(
+                Shown(self._items.ids[view.items[at]], float(score[at]), asked.rung(view, int(at)))
+                for at in order.tolist()
+            )
+        rung: Rung = shown[0].rung if shown else "popular"
+        return Answer(uuid.uuid4().hex, self._version, shown, rung, 1000 * (time.perf_counter() - began))
+
+    def recommend_many(self, requests: list[Request]) -> list[Answer]:
+        """One answer for each request."""
+        return [self.recommend(request) for request in requests]
+
+    def examine(self, request: Request) -> tuple[Int32Array, Array]:
+        """Candidates and their signals, as `recommend` would weigh them: what weights are fitted on."""
+        with self._lock:
+            view = _Asked.of(self, request).view()
+            return view.items, view.x
+
+    def code(self, item_id: str) -> int:
+        """Code of an item, -1 for an unknown one."""
+        return self._items.code(item_id)
+
+    def user_code(self, user_id: str) -> int:
+        """Code of a user; a new one for somebody never seen."""
+        return self._users.add(user_id)
+
+    def similar(self, item_id: str, n: int, offset: int = 0, where: dict[str, Any] | None = None) -> Answer:
+        """Items that go with an item: taken by the same people or after it, or alike in what they are."""
+        began = time.perf_counter()
+        with self._lock:
+            item, allowed = self._items.code(item_id), self._world.shelf.allowed(where or {})
+            score = np.zeros(len(self._items))
+            if item != UNKNOWN:
+                for matrix in (self._world.links.like, self._world.links.following):
+                    columns, values = row_of(matrix, item)
+                    if len(values):
+                        score[columns] += values / max(float(values.max()), 1e-9)
+                profile = self._world.shelf.profile(np.array([item], dtype=np.int32), np.ones(1))
+                if profile is not None:
+                    score += self._world.shelf.content(profile, np.arange(len(self._items), dtype=np.int32))
+            rung: Rung = "neighbours" if score.any() else "popular"
+            score += 1e-3 * self._world.trends[2].shares(np.arange(len(score)))
+            codes = np.flatnonzero(allowed)
+            codes = codes[codes != item]
+            shown = self._shown(codes, score[codes], n, offset, rung)
+        return Answer(uuid.uuid4().hex, self._version, shown, rung, 1000 * (time.perf_counter() - began))
+
+    def popular(self, name: str, n: int, offset: int = 0, where: dict[str, Any] | None = None) -> Answer:
+        """The same list for everyone: `popular` (a month's half-life), `trending` (a day's), `latest`."""
+        began = time.perf_counter()
+        with self._lock:
+            codes = np.flatnonzero(self._world.shelf.allowed(where or {}))
+            rung: Rung = "latest" if name in ("latest", "new") else "popular"
+            if rung == "latest":
+                newest = self._world.newest
+                codes = np.array([code for code in codes.tolist() if code in newest], dtype=np.int64)
+                score = np.array([newest[code] for code in codes.tolist()], dtype=np.float64)
+            else:
+                score = self._world.trends[0 if name == "trending" else 2].shares(codes)
+            shown = self._shown(codes, score, n, offset, rung)
+        return Answer(uuid.uuid4().hex, self._version, shown, rung, 1000 * (time.perf_counter() - began))
+
+    def why(self, request: Request, item_id: str) -> Why:
+        """Reasons that add up to the item's score for this request.
+
+        Raises:
+            KeyError: nobody has ever heard of the item.
+        """
+        with self._lock:
+            item = self._items.code(item_id)
+            if item == UNKNOWN:
+                raise KeyError(item_id)
+            asked = _Asked.of(self, request)
+            view = asked.view(more=item)
+            at = int(np.searchsorted(view.items, item))
+            score = float(view.x[at] @ self._weights)
+            words = champion_words(self._champion.bundle.kind, 0 <= asked.user_of_champion < self._champion.n_users)
+            return Why(item_id, score, reasons_for(view, at, self._weights, self._world.shelf, words))
+
+    def why_not(self, request: Request, item_id: str) -> WhyNot:
+        """Where the item was lost on its way to the list of this request."""
+        with self._lock:
+            item = self._items.code(item_id)
+            if item == UNKNOWN:
+                return WhyNot(item_id, (("known", False, "no such item in the model, the catalogue or the log"),))
+            asked = _Asked.of(self, request)
+            return WhyNot(item_id, tuple(why_not_stages(self, asked, item)))
+
+    # Parts.
+
+    def _shown(self, codes: Array, score: Array, n: int, offset: int, rung: Rung) -> tuple[Shown, ...]:
+        order = _first(score, offset + n)[offset:]
+        return tuple(Shown(self._items.ids[codes[at]], float(score[at]), rung) for at in order.tolist())
+
+    def _now(self, asked: float | None) -> float:
+        if asked is not None:
+            return asked
+        return self._latest if self._historic else max(time.time(), self._latest)
+
+    def _is_new(self, item: int, moment: float) -> None:
+        newest = self._world.newest
+        newest[item] = moment
+        if len(newest) > _NEWEST:
+            del newest[min(newest, key=lambda code: newest[code])]
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """One request with what it resolves to."""
+
+    engine: LiveEngine
+    request: Request
+    user: int
+    taken: Taken
+    allowed: BoolArray
+    now: float
+
+    @classmethod
+    def of(cls, engine: LiveEngine, request: Request) -> _Asked:
+        user = UNKNOWN if request.user_id is None else engine._users.code(request.user_id)
+        if user in engine._forgotten and not engine._histories.fresh(user):
+            user = UNKNOWN
+        taken = engine._histories.of(user)
+        session = [
+            (engine._items.code(event.item_id), event.timestamp, engine._taste.of(event)) for event in request.history
+        ]
+        session = [one for one in session if one[0] != UNKNOWN and one[2] > 0]
+        if session:
+            codes, times, weights = (list(part) for part in zip(*session, strict=True))
+            taken = taken.with_more(codes, times, weights)
+        shelf = engine._world.shelf
+        allowed = np.array(shelf.allowed(request.where))
+        for one in request.exclude:
+            if (code := engine._items.code(one)) != UNKNOWN:
+                allowed[code] = False
+        if not engine._world.repeats:
+            allowed[taken.items] = False
+        return cls(engine, request, user, taken, allowed, engine._now(request.now))
+
+    def view(self, more: int | None = None, filled_to: int = 0) -> View:
+        """Candidates and signals; `more`: a code to look at in any case; `filled_to`: so many in all, if there are."""
+        engine = self.engine
+        ranked = engine._champion.ranked(self.user_of_champion, None if engine._world.repeats else self.taken)
+        extra = np.zeros(0, dtype=np.int32)
+        if filled_to:
+            extra = engine._world.trends[2].best_of(np.flatnonzero(self.allowed), filled_to)
+        if more is not None:
+            extra = np.append(extra, np.int32(more))
+        return look(
+            engine._world, self.taken, (ranked, None), allowed=self.allowed, now=self.now, more=np.unique(extra)
+        )
+
+    @property
+    def user_of_champion(self) -> int:
+        """UNKNOWN for a user who asked to be forgotten."""
+        return UNKNOWN if self.user in self.engine._forgotten else self.user
+
+    def rung(self, view: View, at: int) -> Rung:
+        """Which rung gave a candidate: what weighs most in its score."""
+        parts = view.x[at] * self.engine._weights
+        if parts[PLACE["new"]] > parts.sum() / 2:
+            return "latest"
+        said = float(parts[_PERSONAL].sum())
+        if said <= parts.sum() / 4:
+            return "popular"
+        if self.request.history:
+            return "session"
+        return "personal" if self.user != UNKNOWN else "popular"
+
+
+def _first(score: Array, n: int) -> Array:
+    """Places of the n largest, the largest first; of equal ones the smaller place."""
+    if len(score) > 4 * n:
+        least = np.partition(score, len(score) - n)[len(score) - n]
+        some = np.flatnonzero(score >= least)
+        return some[np.argsort(-score[some], kind="stable")][:n]
+    return np.argsort(-score, kind="stable")[:n]
+
+
+def _first_taken(log: Log, n_items: int) -> dict[int, float]:
+    """The items that were first taken latest, within a month of the log's end."""
+    first = np.full(n_items, np.inf)
+    np.minimum.at(first, log.item, log.time)
+    lately = np.flatnonzero(np.isfinite(first) & (first > log.end - 30 * SECONDS_PER_DAY))
+    some = lately[np.argsort(first[lately])][-_NEWEST:]
+    return {int(code): float(first[code]) for code in some}

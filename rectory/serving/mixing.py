@@ -1,0 +1,167 @@
+"""How the parts of a live score are weighed: a sum, so that every part can be told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rectory.arrays import Float32Array, Float64Array
+from rectory.files import read_json, write_json
+
+TERMS = (
+    "champion",
+    "champion_height",
+    "now",
+    "now_height",
+    "like",
+    "like_place",
+    "next",
+    "next_place",
+    "day",
+    "week",
+    "month",
+    "content",
+    "own",
+    "own_recent",
+    "just",
+    "new",
+)
+"""Columns of a matrix of signals, each in [0, 1].
+
+champion: nearness to the top of the champion's list for the user; champion_height: score within that list. now: the
+same of the list that the champion gives for the history with fresh events in it. like: likeness to what was taken
+lately. next: taken after what was taken lately. _place: nearness to the top by that value. day, week, month: taken by
+everyone, with that half-life. content: shares declared features with what was taken lately. own: how much of the
+user's own interactions; own_recent: how lately. just: taken within the hour. new: how lately it was posted or first
+taken.
+"""
+PLACE = {name: place for place, name in enumerate(TERMS)}
+_TIE = 1e-6
+"""Weight of popularity where the champion alone decides: it fills up lists and breaks ties."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """step_decay: weight of a step back in a history for likeness. next_decay: the same for what is taken next.
+
+    moment_seconds: interactions at most this far apart are one step; below 0: each is a step.
+    """
+
+    step_decay: float = 0.9
+    next_decay: float = 0.7
+    moment_seconds: float = -1.0
+
+
+@dataclass(frozen=True)
+class Mix:
+    """weights: term -> weight; terms that are not named weigh nothing.
+
+    settings: half-lives and such by which signals are made. facts: how the weights were found, for people.
+    """
+
+    weights: Mapping[str, float]
+    settings: Settings = Settings()
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def frozen(cls) -> Mix:
+        """The champion's lists as they are."""
+        return cls({"champion": 1.0, "month": _TIE})
+
+    @classmethod
+    def untuned(cls) -> Mix:
+        """A cautious default for a champion whose log was never replayed."""
+        weights = {"champion": 1.0, "like": 0.5, "next": 0.5, "week": 0.3, "content": 0.1, "new": 0.05, "month": 0.01}
+        return cls(weights, facts={"note": "not fitted: `rectory run` fits the weights, or `rectory replay --fit`"})
+
+    @property
+    def vector(self) -> Float64Array:
+        """(len(TERMS),) weights in the order of TERMS."""
+        return np.array([self.weights.get(name, 0.0) for name in TERMS])
+
+    @property
+    def live(self) -> bool:
+        """Whether anything but the champion's list weighs."""
+        return any(abs(value) > _TIE for name, value in self.weights.items() if name != "champion")
+
+    def save(self, path: Path) -> None:
+        write_json(path, {"weights": dict(self.weights), "settings": asdict(self.settings), "facts": self.facts})
+
+    @classmethod
+    def load(cls, path: Path) -> Mix:
+        told = read_json(path)
+        return cls(told["weights"], Settings(**told["settings"]), told["facts"])
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Choices that were really made, each among its candidates.
+
+    x: (m, len(TERMS)) signals of all candidates of all choices, one after another. ends: (n + 1,) where each begins.
+    chosen: (n,) place in x of what was taken; -1: it was not among the candidates.
+    """
+
+    x: Float32Array
+    ends: Float64Array
+    chosen: Float64Array
+
+    def split(self, share: float) -> tuple[Examples, Examples]:
+        """The first share of the choices, and the rest."""
+        n = int(len(self.chosen) * share)
+        return self._part(0, n), self._part(n, len(self.chosen))
+
+    def _part(self, first: int, last: int) -> Examples:
+        start, stop = int(self.ends[first]), int(self.ends[last])
+        chosen = self.chosen[first:last]
+        return Examples(
+            self.x[start:stop], self.ends[first : last + 1] - start, np.where(chosen >= 0, chosen - start, -1)
+        )
+
+    def ranks(self, weights: Float64Array) -> Float64Array:
+        """(n,) rank of what was taken, from 1; inf where it was not among the candidates."""
+        score = self.x @ weights.astype(np.float32)
+        found = np.flatnonzero(self.chosen >= 0)
+        own = np.full(len(self.chosen), np.inf, dtype=np.float32)
+        own[found] = score[self.chosen[found].astype(np.int64)]
+        row = np.repeat(np.arange(len(self.chosen)), np.diff(self.ends).astype(np.int64))
+        above = np.bincount(row, score > own[row], len(self.chosen))
+        return np.where(self.chosen >= 0, above + 1.0, np.inf)
+
+
+def fit_weights(examples: Examples, penalty: float) -> Float64Array:
+    """(len(TERMS),) weights under which the choices that were made are likeliest.
+
+    A conditional logit: each choice is a draw from its candidates by exp(score). Convex, so there is one answer.
+    Source: McFadden, "Conditional Logit Analysis of Qualitative Choice Behavior", 1974.
+
+    Args:
+        penalty: on the squared weights, per choice.
+    """
+    from scipy.optimize import minimize
+
+    found = np.flatnonzero(examples.chosen >= 0)
+    if not len(found):
+        return Mix.frozen().vector
+    x, row = examples.x, np.repeat(np.arange(len(examples.chosen)), np.diff(examples.ends).astype(np.int64))
+    starts = examples.ends[:-1].astype(np.int64)
+    chosen = x[examples.chosen[found].astype(np.int64)].mean(axis=0, dtype=np.float64)
+    counts = np.zeros(len(examples.chosen), dtype=np.float32)
+    counts[found] = 1.0 / len(found)
+
+    def loss(weights: Float64Array) -> tuple[float, Float64Array]:
+        score = x @ weights.astype(np.float32)
+        highest = np.maximum.reduceat(score, starts)
+        odds = np.exp(score - highest[row])
+        total = np.add.reduceat(odds, starts)
+        partition = float(((np.log(total) + highest) * counts).sum(dtype=np.float64))
+        share = odds * (counts / total)[row]
+        value = partition - float(chosen @ weights) + penalty * float(weights @ weights)
+        return value, (x.T @ share).astype(np.float64) - chosen + 2 * penalty * weights
+
+    start = np.zeros(len(TERMS))
+    start[PLACE["champion"]] = 1.0
+    return np.asarray(minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 200}).x)

@@ -1,0 +1,195 @@
+"""What is known of a user's candidates at one moment: a row of signals for each, all of them live."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from rectory.arrays import Array, BoolArray, Float32Array, Float64Array, Int32Array
+from rectory.features.training_set import SECONDS_PER_DAY
+from rectory.serving.champion import Ranked
+from rectory.serving.histories import Taken
+from rectory.serving.links import Links
+from rectory.serving.mixing import PLACE, TERMS, Settings
+from rectory.serving.shelf import Shelf
+from rectory.serving.trends import Trend
+
+RECENT = 100
+"""Interactions of a history that are looked at for what goes with them."""
+OWN = 4096
+"""Interactions of a history that are counted for what the user takes again."""
+FROM_EACH = 100
+"""Candidates that each live signal may bring."""
+_OWN_HALF_LIFE_DAYS = 60.0
+_NEW_DAYS = 7.0
+_JUST_SECONDS = 3600.0
+
+
+@dataclass(frozen=True)
+class Pull:
+    """What a history says of all items, kept as links so that it can be told which of them spoke.
+
+    total: (n_items,) sum of the links' values. column, value, source: of each link; source is a code.
+    """
+
+    total: Float64Array
+    column: Int32Array
+    value: Float64Array
+    source: Int32Array
+
+    @classmethod
+    def of(cls, links: tuple[Int32Array, Float64Array, Array], items: Int32Array, n_items: int) -> Pull:
+        column, value, place = links
+        return cls(np.bincount(column, value, n_items).astype(np.float64), column, value, items[place])
+
+    def top(self, n: int, allowed: BoolArray) -> Int32Array:
+        """Codes of the n strongest that are allowed."""
+        some = np.flatnonzero((self.total > 0) & allowed)
+        if len(some) > n:
+            some = some[np.argpartition(self.total[some], len(some) - n)[len(some) - n :]]
+        return some.astype(np.int32)
+
+    def sources_of(self, item: int) -> dict[int, float]:
+        """Item of the history -> its part of the total of `item`."""
+        found: dict[int, float] = {}
+        for place in np.flatnonzero(self.column == item).tolist():
+            source = int(self.source[place])
+            found[source] = found.get(source, 0.0) + float(self.value[place])
+        return found
+
+
+@dataclass(frozen=True)
+class View:
+    """A user's candidates. items: (m,) codes, ascending. x: (m, len(TERMS)) signals."""
+
+    items: Int32Array
+    x: Float32Array
+    like: Pull
+    next: Pull
+    profile: Float32Array | None
+
+
+@dataclass(frozen=True)
+class World:
+    """All that live answers are made of, beside the user's own history."""
+
+    links: Links
+    trends: tuple[Trend, Trend, Trend]
+    shelf: Shelf
+    settings: Settings
+    repeats: bool
+    newest: dict[int, float]
+    """Code -> moment it was posted or first taken; the latest items, most recent last."""
+
+
+def near(rank: Array) -> Float64Array:
+    """(m,) 1 at the top of a list (rank 0), falling as the discount of nDCG does."""
+    return np.asarray(1.0 / np.log2(rank + 2.0))
+
+
+def look(
+    world: World,
+    taken: Taken,
+    lists: tuple[Ranked, Ranked | None],
+    *,
+    allowed: BoolArray,
+    now: float,
+    more: Int32Array | None = None,
+) -> View:
+    """Gather candidates and their signals.
+
+    Args:
+        taken: the user's whole history, a session's events included.
+        lists: the champion's list, and its list with fresh events in the history; None: as the first.
+        allowed: (n_items,) bool.
+        more: codes to look at in any case, allowed or not.
+    """
+    ranked, now_ranked = lists
+    n_items = len(world.shelf.items)
+    settings = world.settings
+    recent = taken.last(RECENT)
+    steps = recent.steps_back(settings.moment_seconds)
+    like_weight, next_weight = np.power(settings.step_decay, steps), np.power(settings.next_decay, steps)
+    like = Pull.of(world.links.liked(recent.items, like_weight), recent.items, n_items)
+    near_enough = next_weight > 0.01
+    lately = recent.items[near_enough]
+    following = Pull.of(world.links.next(lately, next_weight[near_enough]), lately, n_items)
+    profile = world.shelf.profile(recent.items[-20:], like_weight[-20:]) if len(recent) else None
+    own = _own(taken.last(OWN), now) if world.repeats else None
+
+    parts = [ranked.items, like.top(FROM_EACH, allowed), following.top(FROM_EACH, allowed)]
+    parts += [trend.top(FROM_EACH) for trend in world.trends]
+    parts.append(np.fromiter(world.newest, dtype=np.int32, count=len(world.newest)))
+    if now_ranked is not None:
+        parts.append(now_ranked.items)
+    if own is not None:
+        parts.append(own[0])
+    items = np.unique(np.concatenate(parts))
+    items = items[allowed[items]]
+    if more is not None:
+        items = np.union1d(items, more)
+    items = items.astype(np.int32)
+    x = _signals(world, items, (ranked, now_ranked or ranked), (like, following), profile=profile, own=own, now=now)
+    return View(items, x, like, following, profile)
+
+
+def _signals(
+    world: World,
+    items: Int32Array,
+    lists: tuple[Ranked, Ranked],
+    pulls: tuple[Pull, Pull],
+    *,
+    profile: Float32Array | None,
+    own: tuple[Int32Array, Float64Array, Float64Array, Float64Array] | None,
+    now: float,
+) -> Float32Array:
+    x = np.zeros((len(items), len(TERMS)), dtype=np.float32)
+    if not len(items):
+        return x
+    for ranked, name in zip(lists, ("champion", "now"), strict=True):
+        place, found = _places(items, ranked.items)
+        x[place, PLACE[name]] = near(np.arange(len(ranked.items)))[found]
+        x[place, PLACE[f"{name}_height"]] = ranked.heights[found]
+    for pull, name in zip(pulls, ("like", "next"), strict=True):
+        value = pull.total[items]
+        most = float(value.max(initial=0.0))
+        if most > 0:
+            x[:, PLACE[name]] = value / most
+            positive = np.flatnonzero(value > 0)
+            order = positive[np.argsort(-value[positive], kind="stable")]
+            x[order, PLACE[f"{name}_place"]] = near(np.arange(len(order)))
+    for trend, name in zip(world.trends, ("day", "week", "month"), strict=True):
+        x[:, PLACE[name]] = np.sqrt(trend.shares(items))
+    if profile is not None:
+        x[:, PLACE["content"]] = world.shelf.content(profile, items)
+    if own is not None:
+        place, found = _places(items, own[0])
+        x[place, PLACE["own"]], x[place, PLACE["own_recent"]] = own[1][found], own[2][found]
+        x[place, PLACE["just"]] = own[3][found]
+    for item, moment in world.newest.items():
+        at = int(np.searchsorted(items, item))
+        if at < len(items) and items[at] == item:
+            x[at, PLACE["new"]] = 0.5 ** (max(now - moment, 0.0) / SECONDS_PER_DAY / _NEW_DAYS)
+    return x
+
+
+def _places(items: Int32Array, some: Int32Array) -> tuple[Array, Array]:
+    """Where each of `some` stands in the ascending `items`, and which of them do."""
+    place = np.minimum(np.searchsorted(items, some), len(items) - 1)
+    found = np.flatnonzero(items[place] == some)
+    return place[found], found
+
+
+def _own(taken: Taken, now: float) -> tuple[Int32Array, Float64Array, Float64Array, Float64Array]:
+    """Distinct items, and of each: root of its share of the user's faded interactions, how lately, whether just now."""
+    if not len(taken):
+        nothing = np.zeros(0)
+        return taken.items, nothing, nothing, nothing
+    age = np.maximum(now - taken.time, 0.0) / SECONDS_PER_DAY
+    items, place = np.unique(taken.items, return_inverse=True)
+    faded = np.bincount(place, taken.weight * np.power(0.5, age / _OWN_HALF_LIFE_DAYS))
+    last = np.full(len(items), np.inf)
+    np.minimum.at(last, place, age)
+    just = (last * SECONDS_PER_DAY <= _JUST_SECONDS).astype(np.float64)
+    return items, np.sqrt(faded / faded.max()), 1.0 / (1.0 + last), just
