@@ -38,7 +38,11 @@ def champion_words(kind: str, known: bool) -> str:
 def reasons_for(
     view: View, at: int, weights: Float64Array, shelf: Shelf, champion: str
 ) -> tuple[tuple[str, float], ...]:
-    """(words, contribution) of candidate `at`, largest first; they add up to its score. champion: words for its list."""
+    """(words, contribution) of candidate `at`, largest first; they add up to its score.
+
+    Args:
+        champion: words for the champion's list.
+    """
     parts = view.x[at].astype(np.float64) * weights
     item = int(view.items[at])
     found: dict[str, float] = {}
