@@ -9,7 +9,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DVC_NO_ANALYTICS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test test-all check format docs bench lock clean audit
+.PHONY: help setup setup-dev run up test test-all check format docs bench lock clean audit
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*## "} {printf "  make %-10s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ setup-dev: $(VENV)/.installed-dev  ## The same with the tools of development
 
 run: setup  ## Set-up, then raw log to champion on real data (RECTORY_DATASET=movielens_100k for the small one)
 	@$(BIN)/rectory run
+
+up: setup  ## Prefect, MLflow, a worker, the schedules and the API, kept running until Ctrl-C
+	@$(BIN)/rectory up
 
 check: setup-dev  ## Format, lint, types, import rules
 	@$(BIN)/ruff format --check .

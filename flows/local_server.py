@@ -1,4 +1,4 @@
-"""A Prefect server for the length of a run, when no other is configured.
+"""A Prefect server for the length of a run, when no other is configured and no installation is up.
 
 Prefect's own embedded server loses task-run history when it exits, a real one does not: `prefect server start` in the
 project's folder shows later what happened, because prefect.toml there names the same database.
@@ -22,6 +22,7 @@ from pathlib import Path
 from flows.children import child
 from flows.progress import StepEvent, announce
 from rectory.errors import RectoryError
+from rectory.installation import running
 from rectory.workspace import Workspace
 
 DEFAULT_PORT = 4200
@@ -30,6 +31,8 @@ _POLL_SECONDS = 0.1
 _DELIVERY_SECONDS = 5
 
 QUIET = {
+    # A model store that is away for a minute or two is no reason to lose a run.
+    "RECTORY_PATIENCE": "180",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
     "PREFECT_CLI_PROMPT": "false",
@@ -75,7 +78,10 @@ def _reserved_port() -> Iterator[int]:
 
 @contextmanager
 def prefect_server(workspace: Workspace) -> Iterator[str]:
-    """Set PREFECT_API_URL for the block, starting a server when the environment names none. Import prefect inside.
+    """Set PREFECT_API_URL for the block. Import prefect inside.
+
+    The server is the one that the environment names, else that of the installation that is up in this project, else one
+    that is started and stopped with the block.
 
     Raises:
         RectoryError: the server did not come up; names its log.
@@ -84,6 +90,11 @@ def prefect_server(workspace: Workspace) -> Iterator[str]:
     configured = os.environ.get("PREFECT_API_URL")
     if configured:
         yield configured
+        return
+    there = running(workspace)
+    if there is not None and there.prefect:
+        with _environment(PREFECT_API_URL=there.prefect):
+            yield there.prefect
         return
     home = workspace.state.resolve()
     home.mkdir(parents=True, exist_ok=True)
@@ -110,6 +121,17 @@ def prefect_server(workspace: Workspace) -> Iterator[str]:
                     _deliver_history(began)
         finally:
             del os.environ["PREFECT_API_URL"]
+
+
+@contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    """Variables of this process for the block."""
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name in values:
+            os.environ.pop(name, None)
 
 
 def _listens(pid: int, port: int) -> bool:

@@ -80,6 +80,15 @@ class Workspace:
         """SQLite file of events, catalogue, answers and API keys when RECTORY_EVENTS_URL names no other store."""
         return self.state / "events.db"
 
+    @property
+    def installation(self) -> Path:
+        """Where the servers of the running `rectory up` are; see rectory.installation."""
+        return self.state / "installation.json"
+
+    def service_log(self, service: str) -> Path:
+        """Output of one server or worker that `rectory up` or a run started."""
+        return self.state / "logs" / f"{safe_name(service, 'service')}.log"
+
     def kept_scores(self, dataset: str) -> Path:
         """A compact copy of the last scored runs' lists, to compare the next ones with."""
         return self.state / f"scores-{safe_name(dataset, 'data set')}.parquet"

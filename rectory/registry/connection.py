@@ -6,13 +6,17 @@ import logging
 import os
 import re
 import sqlite3
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlparse
 
 from rectory.errors import StoreError
+from rectory.installation import running
+from rectory.registry.new_store import create_store
 from rectory.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -20,6 +24,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# A server that starts anew, a database behind it that does, an S3 endpoint that does: all pass.
+_AWAY = re.compile(
+    r"failed with (timeout )?exception|Max retries exceeded|TEMPORARILY_UNAVAILABLE|error code 50[234]"
+    r"|(connection|endpoint).*(refused|reset|aborted|closed|timed out)|could not connect to (the )?(server|endpoint)"
+    r"|server closed the connection|shutting down|starting up",
+    re.IGNORECASE,
+)
 _LOCKED = re.compile(r"database (table )?is locked", re.IGNORECASE)
 _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -31,31 +42,33 @@ _QUIET = {
     "GIT_PYTHON_REFRESH": "quiet",
 }
 _FIRST_PAUSE_SECONDS = 0.1
+_LONGEST_PAUSE_SECONDS = 10.0
 _TRACKING = "MLFLOW_TRACKING_URI"
+_DATABASE = "RECTORY_MLFLOW_DATABASE"
+_ARTIFACTS = "RECTORY_ARTIFACTS"
+_PATIENCE = "RECTORY_PATIENCE"
+_DEFAULT_PATIENCE_SECONDS = 30.0
 
 
 class Connection:
-    """One store, as MLFLOW_TRACKING_URI names it or as the project's own SQLite file.
+    """One store: MLFLOW_TRACKING_URI, else the server of the installation that is up in this project, else the database
+    that RECTORY_MLFLOW_DATABASE names, else the project's own SQLite file.
 
     Args:
         workspace: the project whose store it is.
-        patience_seconds: how long a locked database is tried again before StoreError.
+        patience_seconds: how long a locked database or a server that is away is tried again before StoreError; None:
+            RECTORY_PATIENCE, else half a minute. Runs and workers set it higher.
     """
 
-    def __init__(self, workspace: Workspace, patience_seconds: float = 30.0) -> None:
-        self.patience_seconds = patience_seconds
+    def __init__(self, workspace: Workspace, patience_seconds: float | None = None) -> None:
+        given = os.environ.get(_PATIENCE)
+        self.patience_seconds = patience_seconds or (float(given) if given else _DEFAULT_PATIENCE_SECONDS)
+        self.uri = _place(workspace)
         self._sqlite: Path | None = None
-        self.artifacts: str | None = None
+        if self.uri.startswith("sqlite:///") and "?" not in self.uri:
+            self._sqlite = Path(self.uri.removeprefix("sqlite:///"))
+        self.artifacts = _artifacts(workspace, self.uri)
         """Where a new experiment keeps its files; None: the server decides."""
-        given = os.environ.get(_TRACKING)
-        if given:
-            self.uri = given
-            if given.startswith("sqlite:///") and "?" not in given:
-                self._sqlite = Path(given.removeprefix("sqlite:///"))
-        else:
-            self._sqlite = workspace.model_store.absolute()
-            self.uri = f"sqlite:///{self._sqlite}"
-            self.artifacts = workspace.model_artifacts.absolute().as_uri()
         self._client: MlflowClient | None = None
 
     @property
@@ -70,7 +83,8 @@ class Connection:
         return self._client
 
     def call(self, work: Callable[[], T], what: str) -> T:
-        """Run `work`; while the database is locked try again, at growing intervals, for `patience_seconds`.
+        """Run `work`; while the database is locked or a server is away try again, at growing intervals, for
+        `patience_seconds`. Work that fails half-way may be done twice: it must bear that.
 
         Raises:
             StoreError: it stayed locked, or the store cannot be reached or refuses.
@@ -86,13 +100,14 @@ class Connection:
             try:
                 self._wait_until_free(until, what)
                 return work()
-            except (MlflowException, sqlalchemy.exc.SQLAlchemyError, OSError) as error:
-                if not _LOCKED.search(str(error)):
+            except (MlflowException, sqlalchemy.exc.SQLAlchemyError, OSError, *_storage_failures()) as error:
+                locked = _LOCKED.search(str(error))
+                if not locked and (self._sqlite is not None or not _AWAY.search(str(error))):
                     raise StoreError(self._unreachable(what, error)) from error
                 if time.monotonic() + pause > until:
-                    raise StoreError(self._locked(what)) from error
+                    raise StoreError(self._locked(what) if locked else self._unreachable(what, error)) from error
             time.sleep(pause)
-            pause *= 2
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
     @contextmanager
     def fluent(self) -> Iterator[Any]:
@@ -115,7 +130,7 @@ class Connection:
         from mlflow import MlflowClient
 
         if self._sqlite is not None:
-            self._sqlite.parent.mkdir(parents=True, exist_ok=True)
+            create_store(self._sqlite)
         client = MlflowClient(self.uri, os.environ.get("MLFLOW_REGISTRY_URI") or self.uri)
         client.search_registered_models(max_results=1)
         return client
@@ -150,11 +165,48 @@ class Connection:
 
     def _unreachable(self, what: str, error: Exception) -> str:
         text = str(error).strip().splitlines()
-        cause = text[0][:300] if text else type(error).__name__
+        cause = _without_password(text[0][:300] if text else type(error).__name__, self.uri)
         return (
-            f"could not {what}: the model store {self.uri} answered: {cause}. Check MLFLOW_TRACKING_URI (unset, it is "
-            "the project's own .rectory/mlflow.db), that its server runs and that its disk has room, then run again."
+            f"could not {what}: the model store {_without_password(self.uri, self.uri)} answered: {cause}. Check "
+            "MLFLOW_TRACKING_URI (unset, it is the server of `rectory up` or the project's own .rectory/mlflow.db), "
+            "that its server runs and that its disk has room, then run again."
         )
+
+
+def _place(workspace: Workspace) -> str:
+    if given := os.environ.get(_TRACKING):
+        return given
+    there = running(workspace)
+    if there is not None and there.mlflow:
+        return there.mlflow
+    if given := os.environ.get(_DATABASE):
+        scheme, _, rest = given.partition("://")
+        return f"postgresql+psycopg2://{rest}" if scheme.split("+")[0] in ("postgres", "postgresql") else given
+    return f"sqlite:///{workspace.model_store.absolute()}"
+
+
+def _artifacts(workspace: Workspace, uri: str) -> str | None:
+    if uri.startswith("http") or os.environ.get(_TRACKING):
+        return None
+    if given := os.environ.get(_ARTIFACTS):
+        return given.rstrip("/") if "://" in given else Path(given).absolute().as_uri()
+    return workspace.model_artifacts.absolute().as_uri()
+
+
+def _storage_failures() -> tuple[type[Exception], ...]:
+    """Errors of object storage, which come as they are; none while its client was never imported."""
+    if "botocore" not in sys.modules:
+        return ()
+    from boto3.exceptions import Boto3Error
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    return (BotoCoreError, ClientError, Boto3Error)
+
+
+def _without_password(text: str, uri: str) -> str:
+    """`text` without the password that `uri` may carry."""
+    password = urlparse(uri).password
+    return text.replace(f":{password}@", ":***@").replace(password, "***") if password else text
 
 
 def quiet() -> None:

@@ -75,11 +75,11 @@ class Versions:
     """Reads and adds versions of the registered model `recommender`.
 
     Args:
-        workspace: the project whose store it is, unless MLFLOW_TRACKING_URI names another.
-        patience_seconds: how long a locked store is tried again before StoreError.
+        workspace: the project whose store it is; see Connection for what may name another.
+        patience_seconds: how long a locked store is tried again before StoreError; see Connection.
     """
 
-    def __init__(self, workspace: Workspace, patience_seconds: float = 30.0) -> None:
+    def __init__(self, workspace: Workspace, patience_seconds: float | None = None) -> None:
         self.workspace = workspace
         self.connection = Connection(workspace, patience_seconds)
 
@@ -225,20 +225,25 @@ class Versions:
         call(lambda: client.set_terminated(run), "end a run")
         _ensure_model(self.connection)
         described = f"{record.candidate} ({tags['kind']}) on {record.dataset} as of {tags['as_of']}"
+
+        def create() -> Version:
+            # A server that died over its answer may have done it: a second version would be a twin.
+            if known := self.find(record.lineage.key):
+                return known
+            trained_at = datetime.now(UTC).isoformat(timespec="seconds")
+            made = client.create_model_version(
+                MODEL_NAME,
+                f"models:/{model_id}",
+                run_id=run,
+                model_id=model_id,
+                tags={**record.tags(), "trained_at": trained_at},
+                description=described,
+            )
+            return _version(made)
+
         # MLflow looks the model up in its global store, whatever the client was made for.
         with self.connection.fluent():
-            made = call(
-                lambda: client.create_model_version(
-                    MODEL_NAME,
-                    f"models:/{model_id}",
-                    run_id=run,
-                    model_id=model_id,
-                    tags={**record.tags(), "trained_at": datetime.now(UTC).isoformat(timespec="seconds")},
-                    description=described,
-                ),
-                f"register {record.candidate}",
-            )
-        return _version(made)
+            return call(create, f"register {record.candidate}")
 
     def _refresh(self, version: Version, record: Record) -> None:
         """Other evaluate params, same model: keep the newest test metrics on its run; MLflow keeps the older ones."""
@@ -320,10 +325,13 @@ def local_path(uri: str) -> Path | None:
 
 def _ensure_model(connection: Connection) -> None:
     client = connection.client()
-    known = connection.call(lambda: client.search_registered_models(f"name = '{MODEL_NAME}'"), "look for the model")
-    if not known:
-        text = "Rectory: ranks items for a user. Aliases: champion, challenger, previous."
-        connection.call(lambda: client.create_registered_model(MODEL_NAME, description=text), "create the model")
+    text = "Rectory: ranks items for a user. Aliases: champion, challenger, previous."
+
+    def ensure() -> None:
+        if not client.search_registered_models(f"name = '{MODEL_NAME}'"):
+            client.create_registered_model(MODEL_NAME, description=text)
+
+    connection.call(ensure, "create the model")
 
 
 def _version(made: ModelVersion) -> Version:
