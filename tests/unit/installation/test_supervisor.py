@@ -157,7 +157,10 @@ def test_a_service_that_hangs_is_started_again(tmp_path: Path) -> None:
         (tmp_path / "one.hang").touch()
         until(lambda: installation.heard("one", "has answered nothing"), "it is noticed")
         (tmp_path / "one.hang").unlink()
-        until(lambda: installation.supervisor.pids.get("one", old) != old and installation.healthy("one"), "another one answers")
+        until(
+            lambda: installation.supervisor.pids.get("one", old) != old and installation.healthy("one"),
+            "another one answers",
+        )
 
 
 def test_a_crash_loop_is_told_once_with_the_end_of_the_log_and_goes_on_ever_slower(tmp_path: Path) -> None:
