@@ -156,7 +156,7 @@ def write_parquet(frame: pd.DataFrame, path: Path) -> None:
 
 
 def read_parquet(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
-    """Read a parquet file.
+    """Read a parquet file, or a folder of them as one table in the order of their names.
 
     Raises:
         DataError: the file is missing, truncated or has not the columns.
@@ -165,7 +165,13 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
     import pyarrow as pa
 
     try:
-        return pd.read_parquet(path, columns=columns, engine="pyarrow")
+        if not path.is_dir():
+            return pd.read_parquet(path, columns=columns, engine="pyarrow")
+        # A folder's name is no data (`month=5`), and each file knows only its own categories: put in order of the ids.
+        frame = pd.read_parquet(path, columns=columns, engine="pyarrow", partitioning=None)
+        for name in frame.columns[frame.dtypes == "category"]:
+            frame[name] = frame[name].cat.reorder_categories(sorted(frame[name].cat.categories))
+        return frame
     except FileNotFoundError:
         raise DataError(f"{path} is missing: run the step that writes it first (see dvc.yaml).") from None
     except (pa.ArrowException, OSError) as error:

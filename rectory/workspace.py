@@ -128,7 +128,8 @@ class Workspace:
 
     @property
     def tables(self) -> Path:
-        """Canonical, validated interactions.parquet, items.parquet, users.parquet: what DVC versions."""
+        """Canonical, validated interactions.parquet (a folder: one file a month), items.parquet, users.parquet: what DVC
+        versions."""
         return self.root / "data" / "tables"
 
     @property

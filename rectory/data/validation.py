@@ -20,6 +20,7 @@ from rectory.data.card import Card
 from rectory.data.checks import all_checks
 from rectory.data.entities import arrow_types, canonical_entities, feature_kinds
 from rectory.data.outcome import Outcome
+from rectory.data.partitions import write_months, write_table
 from rectory.data.summary import summarise
 from rectory.errors import DataError
 from rectory.files import read_parquet, replacing, write_json
@@ -60,7 +61,8 @@ class Validated:
         with replacing(folder) as scratch:
             scratch.mkdir()
             for name, frame in self.tables.items():
-                _write_table(frame, scratch / f"{name}.parquet", self.column_types[name])
+                write = write_months if name == "interactions" else write_table
+                write(frame, scratch / f"{name}.parquet", self.column_types[name])
             facts = {
                 "dataset": self.report["dataset"],
                 "as_of": self.report["as_of"],
@@ -147,15 +149,3 @@ def _column_types(card: Card, log: pd.DataFrame) -> dict[str, dict[str, str]]:
             types[table] = {id_column: "text", **arrow_types(feature_kinds(entities))}
     return types
 
-
-def _write_table(frame: pd.DataFrame, path: Path, types: dict[str, str]) -> None:
-    """Parquet whose column types are those of the card even where a column is empty."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    arrow = {"text": pa.string(), "list": pa.list_(pa.string())}
-    arrays = [
-        pa.Array.from_pandas(frame[name], type=arrow[types[name]] if name in types else None) for name in frame.columns
-    ]
-    table = pa.Table.from_arrays(arrays, names=[str(name) for name in frame.columns])
-    pq.write_table(table, path, compression="zstd")

@@ -136,7 +136,7 @@ def _plain(value: Any) -> str:
 def _data(inputs: Inputs) -> Facts:
     validation = inputs.validation or {}
     interactions = inputs.workspace.tables / "interactions.parquet"
-    shape = log_shape(interactions) if interactions.is_file() else None
+    shape = log_shape(interactions) if interactions.exists() else None
     drawn = {}
     if shape:
         drawn = {
