@@ -128,7 +128,7 @@ class Workspace:
 
     @property
     def tables(self) -> Path:
-        """Canonical, validated interactions.parquet (a folder: one file a month), items.parquet, users.parquet: what DVC
+        """Canonical, validated interactions.parquet (a folder, a file a month), items.parquet, users.parquet: what DVC
         versions."""
         return self.root / "data" / "tables"
 

@@ -1,7 +1,7 @@
 """The log on disk: one parquet file a month, so that a new day leaves the files of all other months as they are.
 
 `interactions.parquet` is a folder of such files, which pandas, arrow and DuckDB read as one table. Sorted names are the
-order of time. DVC keeps each file once, however many snapshots it is part of: docs/adr/0005-monthly-files.md has figures.
+order of time. DVC keeps each file once, however many snapshots it is part of: figures in docs/adr/0005.
 """
 
 from __future__ import annotations

@@ -148,4 +148,3 @@ def _column_types(card: Card, log: pd.DataFrame) -> dict[str, dict[str, str]]:
         if entities is not None:
             types[table] = {id_column: "text", **arrow_types(feature_kinds(entities))}
     return types
-
