@@ -111,6 +111,33 @@ class WhyNot:
     stages: tuple[tuple[str, bool, str], ...]
 
 
+@dataclass(frozen=True)
+class ItemFacts:
+    """What is known of an item beside its interactions.
+
+    known: False for an id that nobody has heard of; the rest is empty then. hidden: may not be shown.
+    features: declared feature -> value or values, as the table or the catalogue API has them.
+    words: "feature=value" of each declared value: what likeness of content is computed from.
+    """
+
+    item_id: str
+    known: bool
+    hidden: bool = False
+    title: str = ""
+    image: str | None = None
+    categories: tuple[str, ...] = ()
+    features: dict[str, Any] = field(default_factory=dict)
+    words: frozenset[str] = frozenset()
+
+    def values(self, name: str) -> tuple[str, ...]:
+        """Values of a feature as texts; `category` gives the categories where no feature is called so."""
+        value = self.features.get(name, self.categories if name == "category" else None)
+        if value is None:
+            return ()
+        many = value if isinstance(value, list | tuple | set | frozenset) else (value,)
+        return tuple(str(one) for one in many)
+
+
 class NotKnown(LookupError):
     """An engine knows nothing of what it was asked about (`why` of an item that is not in the catalogue)."""
 
@@ -124,6 +151,8 @@ class Engine(Protocol):
     version: of the model, as answers name it.
     known_until: events of the log up to this moment (their own clock) are in the model already.
     unlearn: take events back that `learn` or the training had seen (a client deleted its feedback).
+    repeats: an item that was taken may be recommended again.
+    facts: one for each id, in order. last_taken: item -> moment of the last time that this user took it.
     similar: an unknown item gives an empty answer. popular: name is "popular", "trending" or "latest".
     why, why_not: raise NotKnown for an item that nobody knows.
     """
@@ -132,6 +161,10 @@ class Engine(Protocol):
     def version(self) -> str: ...
     @property
     def known_until(self) -> float: ...
+    @property
+    def repeats(self) -> bool: ...
+    def facts(self, item_ids: list[str]) -> list[ItemFacts]: ...
+    def last_taken(self, user_id: str) -> dict[str, float]: ...
     def learn(self, events: list[Event]) -> None: ...
     def unlearn(self, events: list[Event]) -> None: ...
     def forget(self, user_id: str) -> None: ...
