@@ -8,7 +8,7 @@ import uuid
 from collections import Counter, defaultdict
 from typing import Any
 
-from rectory.serving.types import Answer, Event, Item, NotKnown, Request, Shown, User, Why, WhyNot
+from rectory.serving.types import Answer, Event, Item, ItemFacts, NotKnown, Request, Shown, User, Why, WhyNot
 
 
 class PopularEngine:
@@ -21,6 +21,7 @@ class PopularEngine:
         self._by_user: dict[str, Counter[str]] = defaultdict(Counter)
         self._items: dict[str, Item] = {}
         self._removed: set[str] = set()
+        self._last: dict[str, dict[str, float]] = defaultdict(dict)
         self.users: dict[str, User] = {}
         self._lock = threading.RLock()
 
@@ -32,9 +33,29 @@ class PopularEngine:
     def known_until(self) -> float:
         return self._known_until
 
+    @property
+    def repeats(self) -> bool:
+        return False
+
+    def facts(self, item_ids: list[str]) -> list[ItemFacts]:
+        with self._lock:
+            return [self._facts(item_id) for item_id in item_ids]
+
+    def last_taken(self, user_id: str) -> dict[str, float]:
+        with self._lock:
+            return dict(self._last.get(user_id, {}))
+
+    def _facts(self, item_id: str) -> ItemFacts:
+        item = self._items.get(item_id)
+        if item is None:
+            return ItemFacts(item_id, known=self._counts[item_id] > 0)
+        words = frozenset(f"{name}={value}" for name, value in item.features.items())
+        return ItemFacts(item_id, True, item.hidden, item.comment, None, item.categories, item.features, words)
+
     def learn(self, events: list[Event]) -> None:
         with self._lock:
             for event in events:
+                self._last[event.user_id][event.item_id] = event.timestamp
                 self._counts[event.item_id] += 1
                 self._by_user[event.user_id][event.item_id] += 1
 
