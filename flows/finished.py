@@ -13,6 +13,9 @@ from rectory.registry.lineage import CodeGraph, code_hash, lock_hash, own_tests
 from rectory.registry.store import ModelStore
 from rectory.workspace import Workspace
 
+_NOT_OF_A_RUN = ("serve", "rules")
+"""Sections that only the live service reads."""
+
 
 @dataclass(frozen=True)
 class Finished:
@@ -42,6 +45,8 @@ def inputs_of(workspace: Workspace, params: Params, fingerprint: str) -> dict[st
     """
     dumped = dump_params(params)
     del dumped["train"]["workers"]
+    for section in _NOT_OF_A_RUN:
+        del dumped[section]
     graph = CodeGraph()
     kinds = {module for one in params.train.candidates.values() for module in modules_of(one.kind)}
     sections = {f"params.{name}": sha256_json(values) for name, values in dumped.items()}

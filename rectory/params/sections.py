@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from rectory.params.base import Section
 from rectory.params.candidates import CandidateParams
+from rectory.params.rules import RulesParams
 from rectory.params.serve import ServeParams
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -204,6 +205,7 @@ class Params(Section):
     drift: DriftParams = DriftParams()
     report: ReportParams = ReportParams()
     serve: ServeParams = ServeParams()
+    rules: RulesParams = RulesParams()
 
     @field_validator("as_of")
     @classmethod

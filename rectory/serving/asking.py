@@ -148,7 +148,7 @@ def in_categories(categories: Sequence[str] | None) -> dict[str, Any]:
 
 def recommend(service: Service, request: Request, asked: dict[str, Any]) -> Answer:
     """Ask the engine and keep the answer with its propensities."""
-    return service.answered(request, service.engine.recommend(request), asked)
+    return service.answered(request, service.recommend(request), asked)
 
 
 def written_back(request: Request, answer: Answer, kind: str, now: float, delay: float) -> list[Event]:

@@ -22,7 +22,7 @@ from rectory.serving.reasons import champion_words, reasons_for, why_not_stages
 from rectory.serving.shelf import Shelf
 from rectory.serving.signals import View, World, look
 from rectory.serving.trends import Trend
-from rectory.serving.types import Answer, Event, Item, Request, Rung, Shown, User, Why, WhyNot
+from rectory.serving.types import Answer, Event, Item, ItemFacts, Request, Rung, Shown, User, Why, WhyNot
 
 if TYPE_CHECKING:
     from rectory.registry.store import Version
@@ -136,6 +136,23 @@ class LiveEngine:
     def known_until(self) -> float:
         """Moment of the newest interaction that is known; what the log holds after it is still to be learned."""
         return self._latest
+
+    @property
+    def repeats(self) -> bool:
+        """An item that was taken may be recommended again."""
+        return self._world.repeats
+
+    def facts(self, item_ids: list[str]) -> list[ItemFacts]:
+        """What is known of items beside their interactions, in the order asked."""
+        with self._lock:
+            return [self._world.shelf.facts(item_id) for item_id in item_ids]
+
+    def last_taken(self, user_id: str) -> dict[str, float]:
+        """Item -> moment of the last time that this user took it."""
+        with self._lock:
+            taken = self._histories.of(self._users.code(user_id))
+            names = [self._items.ids[code] for code in taken.items.tolist()]
+            return dict(zip(names, taken.time.tolist(), strict=True))
 
     @property
     def mix(self) -> Mix:

@@ -57,7 +57,7 @@ def native_router(service: Service) -> APIRouter:
         few_enough(service, body.requests)
         requests = [question(service, one) for one in body.requests]
         # A large batch takes a while: other requests are answered meanwhile.
-        answers = await run_in_threadpool(service.engine.recommend_many, requests)
+        answers = await run_in_threadpool(service.recommend_many, requests)
         for request, answer in zip(requests, answers, strict=True):
             service.answered(request, answer, {"path": "batch"})
         return json_answer({"answers": [native(answer) for answer in answers]})
@@ -93,7 +93,7 @@ def native_router(service: Service) -> APIRouter:
             raise HTTPException(404, "that answer did not show this item; /api/whynot/{user}/{item} says why not.")
         engine = service.engine
         try:
-            found = engine.why(request, item_id)
+            found = service.why(request, item_id)
         except NotKnown as error:
             raise HTTPException(404, f"the model that serves now knows nothing of it: {error}") from None
         told: dict[str, Any] = {
@@ -111,7 +111,7 @@ def native_router(service: Service) -> APIRouter:
         """Where on the way an item was lost that is not in a user's list."""
         engine = service.engine
         try:
-            found = engine.why_not(Request(user_id, bounded(service, n), now=service.clock()), item_id)
+            found = service.why_not(Request(user_id, bounded(service, n), now=service.clock()), item_id)
         except NotKnown as error:
             raise HTTPException(404, f"nobody knows this item: {error}") from None
         told = {

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from rectory.params.rules import RulesParams
-from rectory.serving.types import Answer, Engine, ItemFacts, Request, Rung, Shown, WhyNot
+from rectory.serving.types import Answer, Engine, ItemFacts, Request, Rung, Shown, Why, WhyNot
 
 _SECONDS_PER_DAY = 86_400.0
 
@@ -50,6 +50,20 @@ class Rules:
         rung: Rung = next((one.rung for one in shown if one.rung != "pinned"), "pinned") if shown else answer.rung
         milliseconds = 1000 * (time.perf_counter() - began)
         return replace(answer, items=shown, rung=rung, milliseconds=milliseconds)
+
+    def why(self, engine: Engine, request: Request, item_id: str) -> Why:
+        """The engine's reasons and what the shop added; they add up to the score under the rules."""
+        if item_id in {pin.item for pin in self.params.pins if _asks_for(request.where, pin.where)}:
+            return Why(item_id, 0.0, (("the shop placed it here", 0.0),))
+        told = engine.why(self._asked(request), item_id)
+        if not self.params.boosts:
+            return told
+        _, candidates = self._candidates(engine, request)
+        names = [one.item_id for one in candidates]
+        facts = dict(zip(names, engine.facts(names), strict=True))
+        moved = next((one.score for one in self._boosted(candidates, facts) if one.item_id == item_id), told.score)
+        added = moved - told.score
+        return Why(item_id, moved, (*told.reasons, ("the shop recommends it", added))) if added else told
 
     def why_not(self, engine: Engine, request: Request, item_id: str) -> WhyNot:
         """The engine's stages and those of the rules."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from rectory.files import sha256_json
-from rectory.params import describe
+from rectory.params.load import describe
 from rectory.params.rules import RulesParams
 from rectory.registry import audit
 from rectory.serving.rules import Rules
@@ -19,6 +20,8 @@ from rectory.workspace import Workspace
 
 _log = logging.getLogger("rectory.serving")
 CHANGED = "rules"
+"""Name of the event in the audit log."""
+_LOOK_SECONDS = 1.0
 
 
 class RulesFile:
@@ -34,9 +37,18 @@ class RulesFile:
         self._workspace = workspace
         self._read_at: tuple[int, int, int] | None = None
         self._lock = threading.Lock()
+        self._looked = 0.0
         self.fault: str | None = None
         self.rules = Rules(RulesParams())
         self.look()
+
+    def __call__(self) -> Rules:
+        """The rules in force; the file is looked at once a second at most."""
+        now = time.monotonic()
+        if now - self._looked >= _LOOK_SECONDS:
+            self._looked = now
+            self.look()
+        return self.rules
 
     def look(self) -> None:
         """Read the file again if it has changed."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from rectory.errors import UsageError
 from rectory.params.serve import ServeParams
 from rectory.serving.keys import ApiKeys
+from rectory.serving.rules_file import RulesFile
 from rectory.serving.store import Store
 from rectory.serving.types import Engine
 from rectory.workspace import Workspace
@@ -118,7 +119,8 @@ def application_around(make_engine: Callable[[], Engine]) -> FastAPI:
     workspace, params, asked = settings()
     BoundedConnection.max_connections = params.max_connections
     BoundedConnection.request_seconds = params.request_seconds
-    service = Service(make_engine, Store.of(workspace, params.lock_seconds), params)
+    rules = RulesFile(workspace)
+    service = Service(make_engine, Store.of(workspace, params.lock_seconds), params, rules)
     return create_app(service, keys_asked=asked)
 
 

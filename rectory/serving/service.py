@@ -11,14 +11,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from rectory.errors import RectoryError, StoreError
+from rectory.params.rules import RulesParams
 from rectory.serving.clock import Clock
 from rectory.serving.event_log import EventLog, Limits
 from rectory.serving.keys import ApiKeys, KeyRing
 from rectory.serving.live_state import LiveState, OtherLog
 from rectory.serving.log_queries import Kept, LogQueries
 from rectory.serving.notifier import Notifier
+from rectory.serving.rules import Rules
 from rectory.serving.store import EventStoreError, Store
-from rectory.serving.types import Answer, Engine, Request
+from rectory.serving.types import Answer, Engine, Request, Why, WhyNot
 
 if TYPE_CHECKING:
     from rectory.params.serve import ServeParams
@@ -42,10 +44,18 @@ class Service:
     Args:
         make_engine: loads the champion; asked again, with growing pauses, while it raises.
         store: of the event log.
+        rules: the merchandising rules in force.
     """
 
-    def __init__(self, make_engine: Callable[[], Engine], store: Store, params: ServeParams) -> None:
+    def __init__(
+        self,
+        make_engine: Callable[[], Engine],
+        store: Store,
+        params: ServeParams,
+        rules: Callable[[], Rules] = lambda: Rules(RulesParams()),
+    ) -> None:
         self.params = params
+        self._rules = rules
         self.clock = Clock()
         limits = Limits(params.commit_events, params.max_waiting_events, params.max_waiting_answers)
         self.log = EventLog(store, limits, self._committed)
@@ -129,6 +139,23 @@ class Service:
             # What was committed since its last look; nobody is told of a commit while the switch is held.
             state.advance()
             self._state = state
+
+    def recommend(self, request: Request) -> Answer:
+        """The engine's answer under the rules in force."""
+        return self._rules().recommend(self.engine, request)
+
+    def recommend_many(self, requests: list[Request]) -> list[Answer]:
+        """One answer for each request, all by one engine and under the same rules."""
+        engine, rules = self.engine, self._rules()
+        return engine.recommend_many(requests) if rules.idle else [rules.recommend(engine, one) for one in requests]
+
+    def why(self, request: Request, item_id: str) -> Why:
+        """Reasons for an item, the shop's own rules among them."""
+        return self._rules().why(self.engine, request, item_id)
+
+    def why_not(self, request: Request, item_id: str) -> WhyNot:
+        """Where an item was lost, the shop's own rules among the stages."""
+        return self._rules().why_not(self.engine, request, item_id)
 
     def answered(self, request: Request | None, answer: Answer, asked: dict[str, Any]) -> Answer:
         """Keep an answer, for `why` at once and in the log soon."""

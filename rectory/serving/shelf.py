@@ -12,7 +12,7 @@ from scipy.sparse import csr_array
 
 from rectory.arrays import Array, BoolArray, Float32Array, Float64Array, Int32Array
 from rectory.serving.codes import Codes
-from rectory.serving.types import Item
+from rectory.serving.types import Item, ItemFacts
 
 
 @dataclass
@@ -55,6 +55,8 @@ class Shelf:
             if table is None
             else np.array([items.code(str(one)) for one in table["item_id"]], dtype=np.int32)
         )
+        self._images = None if table is None or "image" not in table.columns else table["image"]
+        self._row_of = {code: row for row, code in enumerate(self._table_codes.tolist()) if code >= 0}
         self._column = {name: place for place, name in enumerate(names)}
         self.names = names
         # TF-IDF rows of length 1, as the content model has them: what nearly all items share says little.
@@ -103,6 +105,29 @@ class Shelf:
         """Title, or id."""
         one = self.items.ids[code]
         return self.titles.get(one, one)
+
+    def facts(self, item_id: str) -> ItemFacts:
+        """What is known of an item, posted features first."""
+        code = self.items.code(item_id)
+        if code < 0:
+            return ItemFacts(item_id, known=False)
+        row, posted = self._row_of.get(code), self._posted.get(code)
+        told = {} if row is None else {name: _plain(column.iloc[row]) for name, column in self._columns.items()}
+        features = {name: value for name, value in told.items() if value is not None}
+        image = None if row is None or self._images is None else _plain(self._images.iloc[row])
+        if posted is not None:
+            features |= posted.features
+            image = posted.features.get("image", image)
+        return ItemFacts(
+            item_id,
+            known=True,
+            hidden=not self.shown[code],
+            title=self.title(code),
+            image=image,
+            categories=tuple(self.categories(code)),
+            features=features,
+            words=frozenset(self.feature_words(code)),
+        )
 
     # Likeness of content.
 
@@ -247,6 +272,15 @@ def _one_holds(value: Any, wanted: Any) -> bool:
     values = value if isinstance(value, list | tuple | set) else [value]
     texts = _as_texts(wanted)
     return any(str(one) in texts for one in values)
+
+
+def _plain(value: Any) -> Any:
+    """A table's cell as a plain value; None for a missing one."""
+    if isinstance(value, np.ndarray | list | tuple):
+        return [str(one) for one in value]
+    if pd.isna(value):
+        return None
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _as_texts(wanted: Any) -> set[str]:
