@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -27,9 +26,9 @@ from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from flows.children import child
+from flows.engine import Engine, StepCommand, engine_of, run_command
 from flows.run import read_params
-from flows.steps import error_of, params_file, run_step, told, write_params
+from flows.steps import run_step, told, write_params
 from rectory.data.canonical import AFTER_AS_OF
 from rectory.data.card import load_card
 from rectory.errors import UsageError
@@ -63,8 +62,12 @@ class _Scene:
     backtest: Backtest
     steps: list[Step]
     pieces: Pieces
-    slots: threading.Semaphore
+    engine: Engine
     digests: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def slots(self) -> threading.Semaphore:
+        return self.engine.slots
 
     def data(self, date: str) -> str:
         """Digest of the tables that were validated as of the date."""
@@ -122,12 +125,13 @@ def backtest(
         fetched = run_step("fetch", params, Workspace(place.whole.root, project))
         whole = place.whole
         pieces = Pieces(params, load_card(whole.card(params.dataset)), whole.card(params.dataset), whole.lock_file)
-        scene = _Scene(params, place, steps, pieces, threading.Semaphore(workers or os.cpu_count() or 1))
-        _prepare_and_fit(scene, fetched.fingerprint)
-        plan = _plan(scene, names, every)
-        turns = _decide(scene, plan, names)
-        served = _serve(scene, turns)
-        _look_back(scene, wanted(turns, served))
+        with engine_of(params, whole, workers) as engine:
+            scene = _Scene(params, place, steps, pieces, engine)
+            _prepare_and_fit(scene, fetched.fingerprint)
+            plan = _plan(scene, names, every)
+            turns = _decide(scene, plan, names)
+            served = _serve(scene, turns)
+            _look_back(scene, wanted(turns, served))
         report = write_backtest_report(params, place, plan, served, Workspace(project=project))
     _leave(report)
     return BacktestResult(plan.root.name, str(report))
@@ -195,20 +199,14 @@ def _do(job: _Job, slots: threading.Semaphore, work: Callable[[], None], *after:
     return _piece.submit(job.label, job, slots, work, return_state=False, wait_for=list(after))
 
 
-def _process(step: str, workspace: Workspace, name: str | None = None) -> None:
+def _process(engine: Engine, step: str, workspace: Workspace, name: str | None = None) -> None:
     """Run `python -m tasks.<step> [name]` to its end.
 
     Raises:
         RectoryError: of the kind that the exit code stands for, with the last words.
     """
-    label = step if name is None else f"{step}-{name}"
-    log = workspace.root / "logs" / f"{label}.log"
-    command = [sys.executable, "-m", f"tasks.{step}", *([] if name is None else [name])]
-    command += ["--workspace", str(workspace.root), "--project", str(workspace.project)]
-    with child([*command, "--params", str(params_file(workspace))], log=log) as process:
-        code = process.wait()
-    if code != 0:
-        raise error_of(code, f"{label} as of {workspace.root.name}", log.read_text(encoding="utf-8").strip())
+    command = StepCommand(step, workspace, name)
+    run_command(engine, command, f"{command.label} as of {workspace.root.name}")
 
 
 def _prepare_and_fit(scene: _Scene, fingerprint: str) -> None:
@@ -216,7 +214,7 @@ def _prepare_and_fit(scene: _Scene, fingerprint: str) -> None:
     end = scene.steps[-1].until
     whole = _as_of(scene, scene.backtest.whole, end)
     job = _Job("validate whole log", whole, "validate", _until(scene, fingerprint, end))
-    _do(job, scene.slots, partial(_process, "validate", whole)).result()
+    _do(job, scene.slots, partial(_process, scene.engine, "validate", whole)).result()
     _require_log_until(scene)
     order = sorted(scene.params.train.candidates, key=lambda name: scene.params.train.candidates[name].baseline)
     futures, later = [], []
@@ -250,7 +248,7 @@ def _prepare(scene: _Scene, step: Step) -> None:
         workspace.raw.unlink(missing_ok=True)
         workspace.raw.symlink_to(os.path.relpath(scene.backtest.whole.raw, workspace.raw.parent))
     for name in ("validate", "split", "features", "history"):
-        _process(name, workspace)
+        _process(scene.engine, name, workspace)
 
 
 def _candidate(scene: _Scene, date: str, name: str, prepared: Any) -> list[Any]:
@@ -264,11 +262,14 @@ def _candidate(scene: _Scene, date: str, name: str, prepared: Any) -> list[Any]:
         _Job(f"{step}-{name} {date}", workspace, f"{step}-{name}", partial(scene.model_key, step, date, name))
         for step in (["evaluate", "behave"] if examined else ["evaluate"])
     ]
-    return [fitted, *(_do(job, scene.slots, partial(_process, job.step, workspace, name), fitted) for job in jobs)]
+    return [
+        fitted,
+        *(_do(job, scene.slots, partial(_process, scene.engine, job.step, workspace, name), fitted) for job in jobs),
+    ]
 
 
 def _fit(scene: _Scene, date: str, name: str) -> None:
-    _process("train", scene.backtest.date(date), name)
+    _process(scene.engine, "train", scene.backtest.date(date), name)
 
 
 def _require_log_until(scene: _Scene) -> None:
@@ -312,7 +313,7 @@ def _decide(scene: _Scene, plan: Workspace, policies: list[str]) -> dict[str, li
     for base in dict.fromkeys(policy_of(name).base for name in policies):
         family = [name for name in policies if policy_of(name).base == base]
         job = _Job(f"replay {base}", plan, f"replay-{base}", partial(scene.pieces.replay, family, models))
-        futures.append(_do(job, scene.slots, partial(_process, "replay", plan, base)))
+        futures.append(_do(job, scene.slots, partial(_process, scene.engine, "replay", plan, base)))
     for future in futures:
         future.result()
     return {name: [Turn.from_dict(turn) for turn in read_json(plan.turns(name))] for name in policies}
@@ -337,7 +338,7 @@ def _refit(scene: _Scene, model: Served, recipe: Recipe) -> Any:
     as_of = scene.moment(model.date).isoformat()
     key = partial(scene.pieces.refit, scene.data(model.date), as_of, recipe.told)
     job = _Job(f"{model.piece} {model.date}", workspace, model.piece, key)
-    return _do(job, scene.slots, partial(_process, "refit", workspace, recipe.name))
+    return _do(job, scene.slots, partial(_process, scene.engine, "refit", workspace, recipe.name))
 
 
 def _look_back(scene: _Scene, models: dict[str, dict[str, Served]]) -> None:
@@ -369,7 +370,7 @@ def _hindsight(label: str, scene: _Scene, step: Step, models: dict[str, Served],
     moments = {"since": step.since.isoformat(), "until": step.until.isoformat()}
     with scene.slots:
         write_json(workspace.wanted, {**moments, "models": folders})
-        told(label, partial(_process, "hindsight", workspace))
+        told(label, partial(_process, scene.engine, "hindsight", workspace))
         for name in models:
             note_done(workspace, f"hindsight-{name}", keys[name])
 

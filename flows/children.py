@@ -37,7 +37,12 @@ def _at_birth() -> None:
 
 @contextmanager
 def child(
-    command: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None, serves: bool = False
+    command: Sequence[str],
+    *,
+    log: Path,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    serves: bool = False,
 ) -> Iterator[subprocess.Popen[str]]:
     """Start `command` with its output in `log`; when the block ends it is asked to stop, then made to.
 
@@ -57,6 +62,7 @@ def child(
             stderr=subprocess.STDOUT,
             text=True,
             env=None if env is None else dict(env),
+            cwd=cwd,
             process_group=0,
             preexec_fn=_at_birth,  # noqa: PLW1509 - system calls only, no lock is taken
         )
@@ -81,6 +87,11 @@ def _deaf() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def interrupted() -> bool:
+    """Ctrl-C came in an `interruptible` block that has not ended yet."""
+    return _interrupted.is_set()
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,12 +13,13 @@ from prefect.runtime import flow_run
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows import artifacts, finished
-from flows.steps import parallel_candidates, run_candidate_step, run_step, write_params
+from flows.engine import Engine, engine_of
+from flows.steps import run_candidate_step, run_step, write_params
 from rectory.files import read_json, write_json
 from rectory.params import Params, load_params
 from rectory.workspace import Workspace
 
-# An upper bound only: train.workers decides, through the slots below.
+# An upper bound only: the engine decides, through its slots.
 _MOST_THREADS = 64
 
 
@@ -86,7 +86,8 @@ def run(
     for step in ("validate", "snapshot", "split", "features"):
         run_step(step, params, workspace)
     reused = run_step("reuse", params, workspace)
-    _train_and_evaluate(params, workspace, reused.candidates)
+    with engine_of(params, workspace) as engine:
+        _train_and_evaluate(params, workspace, reused.candidates, engine)
     run_step("register", params, workspace)
     decision = run_step("promote", params, workspace)
     for step in ("score", "drift", "report"):
@@ -98,13 +99,12 @@ def run(
     )
 
 
-def _train_and_evaluate(params: Params, workspace: Workspace, trained_before: tuple[str, ...]) -> None:
+def _train_and_evaluate(params: Params, workspace: Workspace, trained_before: tuple[str, ...], engine: Engine) -> None:
     """Candidates side by side, `train.workers` at a time; dearest first, so that no core idles at the end."""
-    slots = threading.Semaphore(parallel_candidates(params))
     order = sorted(params.train.candidates, key=lambda name: params.train.candidates[name].baseline)
     done = []
     for candidate in order:
-        given = (candidate, workspace, slots)
+        given = (candidate, workspace, engine)
         trained = [] if candidate in trained_before else [run_candidate_step.submit("train", *given)]
         done += [
             run_candidate_step.submit(step, *given, return_state=False, wait_for=trained)

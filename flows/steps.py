@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import os
-import sys
-import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -20,13 +17,12 @@ from typing import Any
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from flows.children import child
+from flows.engine import Engine, StepCommand, params_file, run_command
 from flows.progress import StepEvent, announce
 from rectory import errors
 from rectory.measure import measured
 from rectory.params import Params, dump_params
 from rectory.workspace import Workspace
-from tasks import step_label
 
 _NETWORK_STEPS = ("fetch",)
 
@@ -95,26 +91,21 @@ def run_step(step: str, params: Params, workspace: Workspace) -> Any:
 
 
 @task(name="candidate step", task_run_name="{step}-{candidate}", cache_policy=NO_CACHE)
-def run_candidate_step(step: str, candidate: str, workspace: Workspace, slots: threading.Semaphore) -> None:
-    """Run `python -m tasks.<step> <candidate>` in a process of its own, when one of `slots` is free.
+def run_candidate_step(step: str, candidate: str, workspace: Workspace, engine: Engine) -> None:
+    """Run `python -m tasks.<step> <candidate>` in a process of its own, when one of the engine's slots is free.
 
     Raises:
         RectoryError: of the kind that the process's exit code stands for, with its last words.
     """
-    label = step_label(step, candidate)
+    command = StepCommand(step, workspace, candidate)
 
-    def work() -> Any:
-        log = workspace.root / "logs" / f"{label}.log"
-        command = [sys.executable, "-m", f"tasks.{step}", candidate]
-        command += ["--workspace", str(workspace.root), "--project", str(workspace.project)]
-        command += ["--params", str(params_file(workspace))]
-        with child(command, log=log) as process:
-            code = process.wait()
-        if code != 0:
-            raise error_of(code, label, log.read_text(encoding="utf-8").strip())
+    def work() -> None:
+        ended = run_command(engine, command)
+        if ended.where:
+            get_run_logger().info("%s ran on %s", command.label, ended.where)
 
-    with slots:
-        told(label, work)
+    with engine.slots:
+        told(command.label, work)
 
 
 def write_params(params: Params, workspace: Workspace) -> None:
@@ -122,20 +113,3 @@ def write_params(params: Params, workspace: Workspace) -> None:
     from rectory.files import write_json
 
     write_json(params_file(workspace), dump_params(params))
-
-
-def params_file(workspace: Workspace) -> Any:
-    return workspace.root / "params.yaml"
-
-
-def parallel_candidates(params: Params) -> int:
-    """How many candidates are at work at once."""
-    return params.train.workers or os.cpu_count() or 1
-
-
-def error_of(code: int, label: str, output: str) -> errors.RectoryError:
-    words = output.splitlines()[-1] if output else "it said nothing"
-    if code < 0:
-        words = f"killed by signal {-code} (out of memory?); its last words: {words}"
-    kinds = {2: errors.UsageError, 3: errors.DataError}
-    return kinds.get(code, errors.RectoryError)(f"{label} failed: {words}")

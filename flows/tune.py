@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from subprocess import Popen, TimeoutExpired
 from typing import Annotated, Any
 
 from prefect import flow, task
@@ -17,10 +15,10 @@ from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 from pydantic import Field
 
-from flows.children import child
+from flows.engine import Ended, Engine, Running, StepCommand, engine_of, error_of
 from flows.progress import StepEvent, announce
 from flows.run import new_run_id, read_params
-from flows.steps import error_of, parallel_candidates, params_file, run_step, told, write_params
+from flows.steps import run_step, told, write_params
 from rectory.errors import RectoryError, UsageError
 from rectory.files import write_json
 from rectory.params import Params, load_params
@@ -97,9 +95,10 @@ def tune(
         write_json(workspace.run_facts, {"run_id": workspace.root.name, "tunes": candidate})
         for name in ("fetch", "validate", "snapshot", "split", "features"):
             run_step(name, params, workspace)
-        hands = workers or parallel_candidates(params)
-        _prepare(params, workspace, candidate, trials=trials, minutes=minutes, workers=hands)
-        _trials(params, workspace, candidate)
+        with engine_of(params, workspace, workers or 0) as engine:
+            hands = engine.workers
+            _prepare(params, workspace, candidate, trials=trials, minutes=minutes, workers=hands)
+            _trials(params, workspace, candidate, engine)
         done: step.Concluded = _conclude(params, workspace, candidate)
     refusal = why_not(done.tuned, workspace, force=force) if write else None
     written = write and refusal is None and bool(done.tuned.changed)
@@ -164,22 +163,22 @@ def _conclude(params: Params, workspace: Workspace, candidate: str) -> step.Conc
 
 
 @task(name="trials", task_run_name="trials", cache_policy=NO_CACHE)
-def _trials(params: Params, workspace: Workspace, candidate: str) -> None:
+def _trials(params: Params, workspace: Workspace, candidate: str, engine: Engine) -> None:
     """Let workers try, each a process of its own, until the plan is fulfilled."""
-    told("trials", lambda: Team(params, workspace, candidate).work())
+    told("trials", lambda: Team(params, workspace, candidate, engine).work())
 
 
 class Team:
     """The workers of one call, watched over."""
 
-    def __init__(self, params: Params, workspace: Workspace, candidate: str) -> None:
-        self._workspace, self._candidate = workspace, candidate
+    def __init__(self, params: Params, workspace: Workspace, candidate: str, engine: Engine) -> None:
+        self._workspace, self._candidate, self._engine = workspace, candidate, engine
         self._plan = Plan.load(workspace.tuning_plan)
         self._study = open_study(self._plan, params.train.seed)
         self._before = len(counted(self._study))
         self._began = time.monotonic()
         self._deaths = 0
-        self._running: dict[int, tuple[Popen[str], Path]] = {}
+        self._running: dict[int, Running] = {}
 
     def work(self) -> dict[str, int]:
         """Number of trials made. Ends with the last worker; whatever ends it early takes the workers along."""
@@ -187,39 +186,27 @@ class Team:
             for number in range(1, self._plan.workers + 1):
                 self._start(stack, number)
             while self._running:
-                self._wait()
+                next(iter(self._running.values())).wait(_POLL_SECONDS)
                 self._tell()
-                for number in list(self._running):
-                    process, log = self._running[number]
-                    if (code := process.poll()) is not None:
+                for number, running in list(self._running.items()):
+                    if (ended := running.wait(0)) is not None:
                         del self._running[number]
-                        self._ended(stack, number, process.pid, code, log)
+                        self._ended(stack, number, running.worker, ended)
         self._tell()
         return {"trials": len(counted(self._study)) - self._before}
 
     def _start(self, stack: ExitStack, number: int) -> None:
-        log = self._workspace.root / "logs" / f"tune-{number}.log"
-        command = [sys.executable, "-m", "tasks.tune", self._candidate]
-        command += ["--workspace", str(self._workspace.root), "--project", str(self._workspace.project)]
-        command += ["--params", str(params_file(self._workspace))]
-        self._running[number] = (stack.enter_context(child(command, log=log)), log)
+        command = StepCommand("tune", self._workspace, self._candidate, f"tune-{number}")
+        self._running[number] = stack.enter_context(self._engine.start(command))
 
-    def _wait(self) -> None:
-        """Until a worker ends, at most a moment."""
-        process, _ = next(iter(self._running.values()))
-        try:
-            process.wait(_POLL_SECONDS)
-        except TimeoutExpired:
-            return
-
-    def _ended(self, stack: ExitStack, number: int, pid: int, code: int, log: Path) -> None:
+    def _ended(self, stack: ExitStack, number: int, worker: int | str, ended: Ended) -> None:
         """A worker that was killed (out of memory, say) costs its trial, not the study."""
-        if code == 0:
+        if ended.code == 0:
             return
-        error = error_of(code, f"worker {number}", log.read_text(encoding="utf-8").strip())
-        if code > 0:
+        error = error_of(ended.code, f"worker {number}", ended.words)
+        if ended.code > 0:
             raise error
-        give_up(self._study, pid, str(error))
+        give_up(self._study, worker, str(error))
         self._deaths += 1
         if self._deaths >= _MOST_DEATHS:
             raise RectoryError(f"{_MOST_DEATHS} workers were killed, the last one: {error} Try fewer: --workers 1.")

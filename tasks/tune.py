@@ -92,7 +92,7 @@ def prepare(
         candidate=candidate,
         kind=params.train.candidates[candidate].kind,
         study=study_name(parts, space),
-        storage=workspace.study(params.dataset, candidate),
+        storage=workspace.study(params.dataset, candidate).absolute(),
         trials=trials or (MANY if minutes else DEFAULT_TRIALS),
         deadline=None if minutes is None else time.time() + minutes * 60,
         workers=workers,

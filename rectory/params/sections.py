@@ -186,6 +186,17 @@ class ReportParams(Section):
     """Users whose lists are shown with titles and reasons."""
 
 
+class EngineParams(Section):
+    """Where the processes of candidates, tuning trials, backtest dates and scoring run. No result depends on it."""
+
+    kind: Literal["local", "dask"] = "local"
+    """This machine, or a Dask cluster whose workers see the project's folder (docs/scale.md)."""
+    address: str | None = None
+    """Of the Dask scheduler, e.g. tcp://10.0.0.5:8786; the variable RECTORY_DASK_ADDRESS stands above it."""
+    score_shards: Annotated[int, Field(ge=0, le=10_000)] = 0
+    """Pieces that scoring cuts the users into; 0 is one, or with dask one for each thread of the cluster."""
+
+
 class Params(Section):
     """All of params.yaml."""
 
@@ -206,6 +217,7 @@ class Params(Section):
     report: ReportParams = ReportParams()
     serve: ServeParams = ServeParams()
     rules: RulesParams = RulesParams()
+    engine: EngineParams = EngineParams()
 
     @field_validator("as_of")
     @classmethod

@@ -4,7 +4,7 @@ A trial's own facts (user attributes):
 values      key -> value that was tried; optuna's own params hold the unrounded proposals
 wanted      the same, of a trial that is enqueued
 origin      "defaults", "proposed" or, after a kill, "again"
-worker      process id of who is at work on it
+worker      process id of who is at work on it, or the name that the engine knows it by
 killed      why it was not seen through; such a trial counts for nothing and is enqueued again
 reason      why it failed or was given up
 same_as     number of the earlier trial with equal values, whose score it takes over
@@ -14,6 +14,7 @@ fit         seconds, steps, chosen, and by_user: the scores of its users are kep
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 _LOCK_SECONDS = 60
+WORKER_VARIABLE = "RECTORY_WORKER"
+"""Name of a worker that may be started again elsewhere under the same name, after its machine was lost."""
 
 
 def open_study(plan: Plan, seed: int) -> Study:
@@ -128,7 +131,21 @@ def put_back(study: Study, trial: FrozenTrial, reason: str) -> None:
         study.enqueue_trial(values, user_attrs={"origin": origin, "wanted": wanted})
 
 
-def give_up(study: Study, worker: int, reason: str) -> None:
+def worker_name() -> int | str:
+    """What this process goes by in a study."""
+    return os.environ.get(WORKER_VARIABLE) or os.getpid()
+
+
+def take_up(study: Study) -> None:
+    """Put back what an earlier process of this name had at work: its machine was lost, its values are not to blame."""
+    from optuna.trial import TrialState
+
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if trial.user_attrs.get("worker") == worker_name():
+            put_back(study, trial, "its worker was lost")
+
+
+def give_up(study: Study, worker: int | str, reason: str) -> None:
     """End what a dead worker was at work on as failed: it counts, since it might die of it again."""
     from optuna.trial import TrialState
 

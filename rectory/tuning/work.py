@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ from rectory.params.load import describe
 from rectory.params.sections import TrainParams
 from rectory.tuning.plan import Plan
 from rectory.tuning.spaces import Dimension, Number, Space, space_of, with_values
-from rectory.tuning.storage import counted, open_study, put_back, sole
+from rectory.tuning.storage import counted, open_study, put_back, sole, take_up, worker_name
 from rectory.tuning.trial import Outcome, Steps, try_candidate
 
 if TYPE_CHECKING:
@@ -31,6 +30,7 @@ def work(plan: Plan, settings: TrainParams, train: TrainingSet) -> int:
     """Try until the plan's trials are made or its time is over; gives the number of trials that this worker began."""
     study = open_study(plan, settings.seed)
     space = space_of(settings.candidates[plan.candidate])
+    take_up(study)
     done = 0
     while trial := take(study, plan, space):
         _try(study, plan, settings, train, trial)
@@ -44,7 +44,7 @@ def take(study: Study, plan: Plan, space: Space) -> Trial | None:
         if _fulfilled(plan, study):
             return None
         trial = study.ask()
-        trial.set_user_attr("worker", os.getpid())
+        trial.set_user_attr("worker", worker_name())
         # Proposed under the lock, so that the next worker's proposal knows this one.
         values = {one.key: one.value(_propose(trial, one), plan.defaults[one.key]) for one in space}
         trial.set_user_attr("values", values)

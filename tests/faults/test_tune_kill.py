@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from flows.engine import LocalEngine
 from flows.steps import write_params
 from flows.tune import Team
 from rectory.params import load_params
@@ -45,7 +46,7 @@ def tune_here(project: Path) -> None:
     with alone(workspace.study("shop", CANDIDATE)):
         write_params(params, workspace)
         tune.prepare(params, workspace, CANDIDATE, trials=TRIALS, workers=2)
-        Team(params, workspace, CANDIDATE).work()
+        Team(params, workspace, CANDIDATE, LocalEngine(2)).work()
 
 
 def start(project: Path) -> BaseProcess:
