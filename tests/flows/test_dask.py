@@ -217,7 +217,10 @@ def test_a_cluster_that_cannot_be_used_is_refused_with_the_cure(
         pass
     nowhere = load_params(shop.params_file, ["engine.kind=dask", "engine.address=tcp://127.0.0.1:9"])
     monkeypatch.setattr("flows.dask_engine._CONNECT_SECONDS", 2)
-    with pytest.raises(UsageError, match="no Dask scheduler answers at tcp://127.0.0.1:9"), engine_of(nowhere, shop):
+    with (
+        pytest.raises(UsageError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9"),
+        engine_of(nowhere, shop),
+    ):
         pass
 
 
@@ -226,7 +229,10 @@ def test_a_worker_of_another_version_is_refused(
 ) -> None:
     mine = on_worker.identity()
     monkeypatch.setattr(on_worker, "identity", lambda: {**mine, "code": "0123456789abcdef"})
-    with pytest.raises(UsageError, match=f"has code {mine['code']} instead of 0123456789abcdef"), engine_of(params, shop):
+    with (
+        pytest.raises(UsageError, match=f"has code {mine['code']} instead of 0123456789abcdef"),
+        engine_of(params, shop),
+    ):
         pass
 
 
