@@ -238,6 +238,13 @@ class EventLog:
 
         return self.writer.do(work)
 
+    def drop_answers(self, user_id: str, made_until: float) -> None:
+        """Give up a user's answers, written or not, that were made up to a moment; nobody waits for it."""
+        self.writer.drop_answers(user_id)
+        answers = tables.recommendations
+        theirs = (answers.c.user_id == user_id) & (answers.c.made <= made_until)
+        self.writer.do(lambda writing: writing.connection.execute(delete(answers).where(theirs)).rowcount)
+
     def record(self, request: Request | None, answer: Answer, made: float, asked: dict[str, Any]) -> None:
         """Keep what was shown; written within a fraction of a second, without anybody waiting for it."""
         self.writer.record((request, answer, made, asked))

@@ -153,7 +153,6 @@ def user_router(service: Service) -> APIRouter:
     async def delete_user(user_id: UserId) -> Response:
         """Forget a user: events, answers and all that is learned from them live."""
         await done(service.log.forget(user_id))
-        service.forgotten(user_id)
         return json_answer({"RowAffected": 1})
 
     return router

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
@@ -120,19 +121,23 @@ class Guard:
         return await run_sync(self._ring.slow, presented) if found == "unsure" else found
 
     async def _pass(self, scope: AsgiScope, headers: dict[bytes, bytes], receive: Receive, send: Send) -> None:
-        started = False
+        started = too_large = False
         size = 0
 
         async def counted() -> Message:
-            nonlocal size
+            nonlocal size, too_large
             message = await receive()
             size += len(message.get("body", b""))
             if size > self._max_body:
+                too_large = True
                 raise _BodyTooLarge
             return message
 
         async def marked(message: Message) -> None:
             nonlocal started
+            if too_large:
+                # What read the body took it for unreadable; the caller is told the truth below.
+                return
             if message["type"] == "http.response.start":
                 started = True
                 message["headers"] = [*message["headers"], *_SECURITY_HEADERS]
@@ -141,9 +146,9 @@ class Guard:
         # A body whose length was told has been judged by it, and the server holds the sender to it.
         source = receive if b"content-length" in headers else counted
         try:
-            await self._app(scope, source, marked)
-        except _BodyTooLarge:
-            if not started:
+            with contextlib.suppress(_BodyTooLarge):
+                await self._app(scope, source, marked)
+            if too_large and not started:
                 await _answer(send, 413, f"the body may have {self._max_body // 1024} kB (serve.max_body_kb).")
         except Exception:  # noqa: BLE001 - the trace goes to the log under a number that the caller is told
             number = secrets.token_hex(6)

@@ -23,13 +23,22 @@ class LiveState:
 
     Args:
         now: seconds since 1970. tolerance_seconds: an event that is further ahead of it waits until it is due.
+        forgotten: called with each user that is to be forgotten while the log is followed.
     """
 
-    def __init__(self, engine: Engine, log: EventLog, now: Callable[[], float], tolerance_seconds: float) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        log: EventLog,
+        now: Callable[[], float],
+        tolerance_seconds: float,
+        forgotten: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.engine = engine
         self._log = log
         self._now = now
         self._tolerance = tolerance_seconds
+        self._forgotten = forgotten
         self._cursor = 0
         self._log_id = ""
         self._due: list[tuple[float, int, Event]] = []
@@ -63,6 +72,9 @@ class LiveState:
                 piece = self._log.read_since(self._cursor)
                 self._check(piece.head)
                 self._apply(piece.entries)
+                for entry in piece.entries:
+                    if isinstance(entry, Forgotten):
+                        self._forgotten(entry.user_id)
                 self._cursor = piece.until
                 if self._cursor >= piece.head.sequence:
                     break

@@ -6,6 +6,7 @@ import ipaddress
 import json
 import os
 import resource
+import signal
 import socket
 import sys
 import time
@@ -152,10 +153,17 @@ def _run(application: str, params: ServeParams, listener: socket.socket, workers
 
     _allow_open_files(params.max_connections + _OPEN_FILES_FOR_OTHERS)
     config = _config(application, workers)
+    # uvicorn ends in good order and then raises the signal once more; that is no failure.
+    for stop in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(stop, _end)
     if workers > 1:
         Multiprocess(config, sockets=[listener]).run()
     else:
         uvicorn.Server(config).run(sockets=[listener])
+
+
+def _end(_number: int, _frame: object) -> None:
+    raise SystemExit(0)
 
 
 def _config(application: str, workers: int) -> Config:

@@ -133,7 +133,7 @@ class Service:
         Raises:
             EventStoreError: the log cannot be read; the old engine stays.
         """
-        state = LiveState(engine, self.log, self.clock, self.params.max_future_seconds)
+        state = LiveState(engine, self.log, self.clock, self.params.max_future_seconds, self._drop_answers)
         state.rebuild()
         with self._switching:
             # What was committed since its last look; nobody is told of a commit while the switch is held.
@@ -171,12 +171,13 @@ class Service:
         recent = self._recent.get(recommendation_id)
         return recent if recent is not None else self.queries.kept(recommendation_id)
 
-    def forgotten(self, user_id: str) -> None:
-        """Drop the answers in memory that were given to a user."""
+    def _drop_answers(self, user_id: str) -> None:
+        """A user was forgotten, here or by another worker: so are the answers of this one."""
         with self._recent_lock:
             theirs = [key for key, kept in self._recent.items() if kept.request and kept.request.user_id == user_id]
             for key in theirs:
                 del self._recent[key]
+        self.log.drop_answers(user_id, self.clock())
 
     def status(self) -> dict[str, Any]:
         """What an operator wants to know of this worker."""

@@ -94,6 +94,12 @@ class Writer:
                 self.dropped_answers += 1
             self._answers.append(row)
 
+    def drop_answers(self, user_id: str) -> None:
+        """Give up the answers to a user that wait to be written."""
+        with self._lock:
+            others = [one for one in self._answers if one[0] is None or one[0].user_id != user_id]
+            self._answers = deque(others)
+
     def close(self) -> None:
         """Write what waits, answers included, and end."""
         with self._lock:
@@ -148,8 +154,9 @@ class Writer:
         try:
             try:
                 with self._store.writing() as writing:
-                    results = _perform(jobs, writing)
+                    # Answers first: they are older than a request to forget whom they were for.
                     save_answers(writing.connection, answers)
+                    results = _perform(jobs, writing)
             except EventStoreError as error:
                 self._put_back(answers)
                 self._settle(jobs, error)
