@@ -46,5 +46,11 @@ class ServeParams(Section):
     """How long to wait for an event store that another process has locked, before the sender is told 503."""
     poll_milliseconds: Annotated[int, Field(ge=5, le=100)] = 50
     """How often a worker looks for other workers' events when nobody tells it (RECTORY_REDIS_URL) of them."""
+    look_seconds: Annotated[float, Field(gt=0, le=3600)] = 3.0
+    """How often the model store is asked who the champion is; a new one is loaded beside the old one and checked."""
+    slowest_milliseconds: Annotated[float, Field(gt=0)] = 100.0
+    """A new champion is refused when one in ten of its answers takes longer than this,"""
+    most_times_slower: Annotated[float, Field(ge=1)] = 5.0
+    """or than so many times the serving model's."""
     max_waiting_answers: Annotated[int, Field(ge=1)] = 50_000
     """Answers (exposures) that may wait to be written; past it the oldest are given up and counted."""

@@ -39,6 +39,7 @@ class LiveState:
         self._now = now
         self._tolerance = tolerance_seconds
         self._forgotten = forgotten
+        self._trained_until = engine.known_until
         self._cursor = 0
         self._log_id = ""
         self._due: list[tuple[float, int, Event]] = []
@@ -49,36 +50,44 @@ class LiveState:
         """Number of the last entry that the engine has seen."""
         return self._cursor
 
-    def rebuild(self) -> None:
+    def catch_up(self) -> int:
+        """Let the engine know all that was committed before the call; gives how many numbers further the log was.
+
+        Raises:
+            OtherLog: the log is another one than before; this state is of no more use.
+            EventStoreError: the log cannot be read; nothing is lost, call again.
+        """
+        with self._lock:
+            before = self._cursor
+            if not self._log_id:
+                self._rebuild()
+            self._advance()
+            return self._cursor - before
+
+    def _rebuild(self) -> None:
         """Give a fresh engine all that the log knows and it does not."""
         head = self._log.head()
         for piece in self._log.catalogue():
             self._apply(piece)
         for entry in self._log.withdrawals(head.sequence):
             self._withdraw(entry)
-        for events in self._log.events_after(self.engine.known_until, head.sequence):
+        # Of the training: an engine may move it as it learns.
+        for events in self._log.events_after(self._trained_until, head.sequence):
             self._learn(events)
         self._cursor, self._log_id = head.sequence, head.log_id
-        self.advance()
 
-    def advance(self) -> None:
-        """Apply what was committed since; when it returns, all that was committed before the call is in the engine.
-
-        Raises:
-            OtherLog: the log is another one; this state is of no more use.
-        """
-        with self._lock:
-            while True:
-                piece = self._log.read_since(self._cursor)
-                self._check(piece.head)
-                self._apply(piece.entries)
-                for entry in piece.entries:
-                    if isinstance(entry, Forgotten):
-                        self._forgotten(entry.user_id)
-                self._cursor = piece.until
-                if self._cursor >= piece.head.sequence:
-                    break
-            self._learn_due()
+    def _advance(self) -> None:
+        while True:
+            piece = self._log.read_since(self._cursor)
+            self._check(piece.head)
+            self._apply(piece.entries)
+            for entry in piece.entries:
+                if isinstance(entry, Forgotten):
+                    self._forgotten(entry.user_id)
+            self._cursor = piece.until
+            if self._cursor >= piece.head.sequence:
+                break
+        self._learn_due()
 
     def _check(self, head: Head) -> None:
         if head.log_id != self._log_id or head.sequence < self._cursor:
@@ -119,7 +128,7 @@ class LiveState:
     def _withdraw(self, entry: Entry) -> None:
         """Events that were taken back and came after the training were never learnt by a fresh engine."""
         if isinstance(entry, Unlearned):
-            known = tuple(event for event in entry.events if event.timestamp <= self.engine.known_until)
+            known = tuple(event for event in entry.events if event.timestamp <= self._trained_until)
             if not known:
                 return
             entry = Unlearned(known)

@@ -67,7 +67,7 @@ def native_router(service: Service) -> APIRouter:
         """Accept events, all or none. When this is answered they are on disk, and the next answer knows of them."""
         events = events_from(service, body.events)
         if not events:
-            return json_answer({"accepted": 0, "duplicates": 0, "sequence": service.cursor})
+            return json_answer({"accepted": 0, "duplicates": 0, "sequence": 0})
         done_with = await done(service.log.append(events))
         told = {"accepted": done_with.accepted, "duplicates": done_with.duplicates, "sequence": done_with.sequence}
         return json_answer(told)

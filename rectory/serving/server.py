@@ -10,8 +10,6 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +18,13 @@ from rectory.params.serve import ServeParams
 from rectory.serving.keys import ApiKeys
 from rectory.serving.rules_file import RulesFile
 from rectory.serving.store import Store
-from rectory.serving.types import Engine
 from rectory.workspace import Workspace
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
     from uvicorn import Config
+
+    from rectory.serving.service import Champions
 
 _SETTINGS = "RECTORY_SERVE_SETTINGS"
 _OPEN_FILES_FOR_OTHERS = 500
@@ -107,12 +106,14 @@ def settings() -> tuple[Workspace, ServeParams, bool]:
 
 def worker_application() -> FastAPI:
     """The application of one worker process, around the champion."""
-    workspace, _, _ = settings()
-    return application_around(lambda: _champion(workspace))
+    from rectory.serving.champions import champions
+
+    workspace, params, _ = settings()
+    return application_around(champions(workspace, params))
 
 
-def application_around(make_engine: Callable[[], Engine]) -> FastAPI:
-    """The application of one worker process around any engine, as `serve` was told."""
+def application_around(champions: Champions) -> FastAPI:
+    """The application of one worker process around any engines, as `serve` was told."""
     from rectory.serving.app import create_app
     from rectory.serving.connections import BoundedConnection
     from rectory.serving.service import Service
@@ -120,14 +121,9 @@ def application_around(make_engine: Callable[[], Engine]) -> FastAPI:
     workspace, params, asked = settings()
     BoundedConnection.max_connections = params.max_connections
     BoundedConnection.request_seconds = params.request_seconds
-    rules = RulesFile(workspace)
-    service = Service(make_engine, Store.of(workspace, params.lock_seconds), params, rules)
+    store = Store.of(workspace, params.lock_seconds)
+    service = Service(champions, store, params, RulesFile(workspace))
     return create_app(service, keys_asked=asked)
-
-
-def _champion(workspace: Workspace) -> Engine:
-    found: Engine = import_module("rectory.serving.engine").LiveEngine.load(workspace)
-    return found
 
 
 def _door(asked: bool) -> str:

@@ -7,10 +7,11 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from rectory.errors import RectoryError, StoreError
+from rectory.errors import StoreError
 from rectory.params.rules import RulesParams
 from rectory.serving.clock import Clock
 from rectory.serving.event_log import EventLog, Limits
@@ -19,6 +20,7 @@ from rectory.serving.live_state import LiveState, OtherLog
 from rectory.serving.log_queries import Kept, LogQueries
 from rectory.serving.notifier import Notifier
 from rectory.serving.rules import Rules
+from rectory.serving.slot import Check, ModelSlot, Swap
 from rectory.serving.store import EventStoreError, Store
 from rectory.serving.types import Answer, Engine, Request, Why, WhyNot
 
@@ -29,6 +31,7 @@ _log = logging.getLogger("rectory.serving")
 _RECENT_ANSWERS = 5000
 _KEYS_SECONDS = 1.0
 _WARN_SECONDS = 10.0
+_FIRST_RETRY_SECONDS = 0.5
 _MAX_RETRY_SECONDS = 30.0
 
 
@@ -38,18 +41,32 @@ class NotReady(StoreError):
     retry_after_seconds = 2
 
 
+@dataclass(frozen=True)
+class Champions:
+    """Where engines come from.
+
+    current: version that holds the seat now, None before the first; load: its engine. Both raise RectoryError.
+    checks: what a loaded engine must show before it answers. told: hears of each swap and refusal.
+    """
+
+    current: Callable[[], str | None]
+    load: Callable[[str], Engine]
+    checks: Sequence[Check] = ()
+    told: Callable[[Swap], None] = lambda _: None
+
+
 class Service:
     """One worker process of the live service.
 
     Args:
-        make_engine: loads the champion; asked again, with growing pauses, while it raises.
+        champions: asked again and again for who holds the seat.
         store: of the event log.
         rules: the merchandising rules in force.
     """
 
     def __init__(
         self,
-        make_engine: Callable[[], Engine],
+        champions: Champions,
         store: Store,
         params: ServeParams,
         rules: Callable[[], Rules] = lambda: Rules(RulesParams()),
@@ -61,15 +78,17 @@ class Service:
         self.log = EventLog(store, limits, self._committed)
         self.queries = LogQueries(store)
         self.keys = KeyRing(ApiKeys(store))
-        self.loading_error: str | None = None
+        self.slot = ModelSlot(
+            champions.current, lambda version: self._follower(champions.load(version)), champions.checks, self._swapped
+        )
+        self.last_swap: Swap | None = None
         self.store_error: str | None = None
-        self._make_engine = make_engine
-        self._state: LiveState | None = None
+        self._told = champions.told
         self._recent: OrderedDict[str, Kept] = OrderedDict()
         self._recent_lock = threading.Lock()
-        self._switching = threading.Lock()
         self._wake = threading.Event()
-        self._reload = threading.Event()
+        self._look = threading.Event()
+        self._other_log = False
         self._ending = threading.Event()
         self._threads: list[threading.Thread] = []
         self._notifier: Notifier | None = None
@@ -84,8 +103,7 @@ class Service:
         self.clock.not_before(min(self.log.last_received(), time.time() + 86_400))
         self.keys.refresh()
         self._notifier = Notifier.from_environment(self._wake.set)
-        self._reload.set()
-        for name, work in (("engine-loader", self._load), ("log-follower", self._follow)):
+        for name, work in (("champion-watch", self._watch), ("log-follower", self._follow)):
             thread = threading.Thread(target=work, name=name, daemon=True)
             thread.start()
             self._threads.append(thread)
@@ -94,7 +112,7 @@ class Service:
         """Write what waits and end."""
         self._ending.set()
         self._wake.set()
-        self._reload.set()
+        self._look.set()
         for thread in self._threads:
             thread.join(timeout=30)
         self.log.close()
@@ -103,7 +121,7 @@ class Service:
 
     @property
     def ready(self) -> bool:
-        return self._state is not None and self.store_error is None
+        return self.slot.ready and self.store_error is None
 
     @property
     def engine(self) -> Engine:
@@ -112,33 +130,14 @@ class Service:
         Raises:
             NotReady: none is loaded.
         """
-        state = self._state
-        if state is None:
-            raise NotReady(self.loading_error or "the model is being loaded; try again in a few seconds.")
-        return state.engine
+        engine = self.slot.engine
+        if engine is None:
+            raise NotReady("no model is loaded yet.")
+        return engine
 
-    @property
-    def cursor(self) -> int:
-        """Number of the last log entry that the engine has seen; 0 while there is none."""
-        state = self._state
-        return state.cursor if state else 0
-
-    def reload(self) -> None:
-        """Ask for the champion to be loaded anew, beside the one that answers."""
-        self._reload.set()
-
-    def install(self, engine: Engine) -> None:
-        """Bring a loaded engine up to the log, then let it answer; the old one answers until that moment.
-
-        Raises:
-            EventStoreError: the log cannot be read; the old engine stays.
-        """
-        state = LiveState(engine, self.log, self.clock, self.params.max_future_seconds, self._drop_answers)
-        state.rebuild()
-        with self._switching:
-            # What was committed since its last look; nobody is told of a commit while the switch is held.
-            state.advance()
-            self._state = state
+    def look(self) -> None:
+        """Ask the model store now, and not at the next turn, who holds the seat."""
+        self._look.set()
 
     def recommend(self, request: Request) -> Answer:
         """The engine's answer under the rules in force."""
@@ -181,36 +180,44 @@ class Service:
 
     def status(self) -> dict[str, Any]:
         """What an operator wants to know of this worker."""
-        state = self._state
+        engine = self.slot.engine
         return {
             "pid": os.getpid(),
             "ready": self.ready,
-            "model_version": state.engine.version if state else None,
-            "sequence": self.cursor,
+            "model_version": engine.version if engine else None,
+            "sequence": self.log.head().sequence,
             "waiting_events": self.log.writer.waiting,
             "dropped_answers": self.log.writer.dropped_answers,
             "redis": bool(self._notifier and self._notifier.connected),
-            "loading_error": self.loading_error,
-            "store_error": self.store_error,
+            "last_swap": asdict(self.last_swap) if self.last_swap else None,
         }
+
+    def _follower(self, engine: Engine) -> LiveState:
+        return LiveState(engine, self.log, self.clock, self.params.max_future_seconds, self._drop_answers)
+
+    def _swapped(self, swap: Swap) -> None:
+        self.last_swap = swap
+        if swap.outcome == "seated":
+            _log.info("version %s serves, %.1f s after it was named", swap.version, swap.seconds)
+        else:
+            _log.error("version %s is refused, %s stays: %s", swap.version, swap.replaced or "nobody", swap.reason)
+        self._told(swap)
 
     def _committed(self) -> None:
         """In the writer's thread: whoever is told "accepted" finds the event in this worker's next answer."""
-        self._advance()
+        self._feed()
         if self._notifier is not None:
             self._notifier.publish()
 
-    def _advance(self) -> None:
-        with self._switching:
-            if self._state is None:
-                return
-            try:
-                self._state.advance()
-                self.store_error = None
-            except OtherLog:
+    def _feed(self) -> None:
+        try:
+            self.slot.feed()
+            self.store_error = None
+        except OtherLog:
+            if not self._other_log:
                 _log.warning("the event log is another one than before: the live state is built anew")
-                self._state = None
-                self._reload.set()
+            self._other_log = True
+            self._look.set()
 
     def _follow(self) -> None:
         keys_at = warned_at = 0.0
@@ -218,7 +225,7 @@ class Service:
             self._wake.wait(self.params.poll_milliseconds / 1000)
             self._wake.clear()
             try:
-                self._advance()
+                self._feed()
                 if time.monotonic() - keys_at >= _KEYS_SECONDS:
                     keys_at = time.monotonic()
                     self.keys.refresh()
@@ -232,21 +239,19 @@ class Service:
                 _log.exception("following the log failed; it is tried again")
                 self._ending.wait(1.0)
 
-    def _load(self) -> None:
-        pause = 0.5
+    def _watch(self) -> None:
+        """Seat whoever holds the seat, again and again; soon while nobody serves."""
+        failures = 0
         while not self._ending.is_set():
-            self._reload.wait()
-            self._reload.clear()
-            if self._ending.is_set():
-                return
+            anew, self._other_log = self._other_log, False
             try:
-                self.install(self._make_engine())
-                self.loading_error = None
-                pause = 0.5
-            except Exception as error:  # noqa: BLE001 - whatever a model store raises; the trace is logged
-                expected = isinstance(error, RectoryError)
-                self.loading_error = str(error) if expected else "the champion could not be loaded; see the log."
-                _log.warning("%s Trying again in %.0f s.", error, pause, exc_info=None if expected else error)
-                self._ending.wait(pause)
-                pause = min(2 * pause, _MAX_RETRY_SECONDS)
-                self._reload.set()
+                swap = self.slot.look(anew=anew)
+                self._other_log |= anew and swap is None
+                failures = 0
+            except Exception:  # noqa: BLE001 - whatever a model store raises; the trace is logged
+                failures += 1
+                self._other_log |= anew
+                _log.exception("the champion could not be loaded; it is tried again")
+            pause = self.params.look_seconds if self.slot.ready and not self._other_log else _FIRST_RETRY_SECONDS
+            self._look.wait(min(pause * 2**failures, _MAX_RETRY_SECONDS))
+            self._look.clear()

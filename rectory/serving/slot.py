@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from rectory.errors import RectoryError
+from rectory.errors import RectoryError, StoreError
 from rectory.serving.types import Engine
 
 _logger = logging.getLogger("rectory.serving")
@@ -94,11 +94,14 @@ class ModelSlot:
         with self._feeding:
             return self._current.catch_up() if self._current is not None else 0
 
-    def look(self) -> Swap | None:
+    def look(self, *, anew: bool = False) -> Swap | None:
         """Seat the champion of the model store if it is another; None: nothing to do, or the store is not there.
 
-        The old engine stays whatever goes wrong: a store that cannot be reached, files that are damaged, a check that
-        objects.
+        The old engine stays whatever goes wrong: a store that cannot be reached (then it is tried again), files that
+        are damaged, a check that objects.
+
+        Args:
+            anew: load it though it serves already: its log has become another one.
         """
         with self._looking:
             try:
@@ -107,10 +110,15 @@ class ModelSlot:
                 _logger.warning("the model store cannot be asked, the model in service stays: %s", error)
                 return None
             serving = self.engine
-            if wanted is None or wanted == self._refused or (serving is not None and serving.version == wanted):
+            same = serving is not None and serving.version == wanted and not anew
+            if wanted is None or wanted == self._refused or same:
                 return None
             began = time.perf_counter()
-            reason = self._seat(wanted)
+            try:
+                reason = self._seat(wanted)
+            except StoreError as error:
+                _logger.warning("version %s cannot be fetched now, it is tried again: %s", wanted, error)
+                return None
             self._refused = wanted if reason else None
             outcome: Outcome = "refused" if reason else "seated"
             replaced = serving.version if serving is not None else None
@@ -125,10 +133,12 @@ class ModelSlot:
             self.look()
 
     def _seat(self, version: str) -> str:
-        """Load, learn, check, swap; why not, or an empty text."""
+        """Load, learn, check, swap; why not, or an empty text. Raises StoreError when a store is away."""
         try:
             following = self._load(version)
             following.catch_up()
+        except StoreError:
+            raise
         except RectoryError as error:
             return str(error)
         for check in self._checks:

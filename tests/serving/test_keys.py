@@ -15,7 +15,7 @@ from rectory.serving.app import create_app
 from rectory.serving.keys import ApiKeys, KeyRing, allows
 from rectory.serving.limits import TokenBuckets
 from rectory.serving.server import is_loopback, keys_asked
-from rectory.serving.service import Service
+from rectory.serving.service import Champions, Service
 from rectory.serving.store import Store
 from tests.serving.popular_engine import PopularEngine
 from tests.serving.running import until
@@ -37,7 +37,7 @@ def keys(store: Store) -> ApiKeys:
 
 
 def client(store: Store, *, asked: bool = True, **params: object) -> TestClient:
-    service = Service(PopularEngine, store, ServeParams.model_validate(params))
+    service = Service(Champions(lambda: "popular-1", PopularEngine), store, ServeParams.model_validate(params))
     return TestClient(create_app(service, keys_asked=asked), base_url="http://localhost", raise_server_exceptions=False)
 
 
@@ -162,7 +162,7 @@ def test_a_fault_of_ours_shows_a_number_and_no_trace(store: Store, caplog: pytes
         def popular(self, *_: object, **__: object) -> object:  # type: ignore[override]
             raise RuntimeError("secret of the inside")
 
-    service = Service(Broken, store, ServeParams())
+    service = Service(Champions(lambda: "popular-1", Broken), store, ServeParams())
     app = create_app(service, keys_asked=False)
     with TestClient(app, base_url="http://localhost", raise_server_exceptions=False) as http:
         until(lambda: http.get("/api/health/ready").status_code == 200)
@@ -186,7 +186,11 @@ def test_listed_origins_may_call_from_a_browser(store: Store) -> None:
 def test_faults_of_the_store_are_503_and_lists_go_on(store: Store, tmp_path: Path) -> None:
     import sqlite3
 
-    service = Service(PopularEngine, Store(f"sqlite:///{tmp_path / 'events.db'}", lock_seconds=0.2), ServeParams())
+    service = Service(
+        Champions(lambda: "popular-1", PopularEngine),
+        Store(f"sqlite:///{tmp_path / 'events.db'}", lock_seconds=0.2),
+        ServeParams(),
+    )
     with TestClient(create_app(service, keys_asked=False), base_url="http://localhost") as http:
         until(lambda: http.get("/api/health/ready").status_code == 200)
         feedback = [{"FeedbackType": "a", "UserId": "u", "ItemId": "i"}]

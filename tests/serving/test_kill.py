@@ -107,7 +107,7 @@ def rounds(project: Path, kills: int) -> None:
 
 
 def test_no_acknowledged_event_is_lost_or_doubled(tmp_path: Path) -> None:
-    rounds(tmp_path, 3)
+    rounds(tmp_path, 2)
 
 
 @pytest.mark.slow

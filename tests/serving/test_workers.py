@@ -118,6 +118,7 @@ def test_a_real_redis_wakes_other_workers_and_its_absence_is_no_fault(tmp_path: 
     log.close()
 
 
+@pytest.mark.slow
 def test_a_service_with_redis_says_so(tmp_path: Path) -> None:
     port = free_port()
     with redis_server(port) as url, serving(tmp_path, env={"RECTORY_REDIS_URL": url}, poll_milliseconds=100) as server:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from rectory.serving.server import application_around
+from rectory.serving.service import Champions
 from tests.serving.popular_engine import PopularEngine
 
 
 def popular() -> FastAPI:
-    return application_around(PopularEngine)
+    return application_around(Champions(lambda: "popular-1", PopularEngine))

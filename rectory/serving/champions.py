@@ -1,0 +1,57 @@
+"""Champions of the model store as engines: who holds the seat, how it is loaded, what it must show first."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import cast
+
+import numpy as np
+
+from rectory.params.serve import ServeParams
+from rectory.registry import audit
+from rectory.registry.store import ModelStore
+from rectory.serving.engine import LiveEngine
+from rectory.serving.service import Champions
+from rectory.serving.slot import Swap
+from rectory.serving.slot_checks import Answers, Latency
+from rectory.serving.types import Engine
+from rectory.workspace import Workspace
+
+_SAMPLED_USERS = 40
+_STRANGER = "nobody-has-this-id"
+
+
+def champions(workspace: Workspace, params: ServeParams) -> Champions:
+    """Of the project's model store."""
+    store = ModelStore(workspace)
+
+    def current() -> str | None:
+        seated = store.champion()
+        return seated.version if seated else None
+
+    def load(version: str) -> Engine:
+        return cast("Engine", LiveEngine.load(workspace, store.version(version)))
+
+    def check(engine: Engine, serving: Engine | None) -> str | None:
+        users = _sample(engine)
+        if reason := Answers(users)(engine, serving):
+            return reason
+        if serving is None:
+            # A slow model is better than none.
+            return None
+        return Latency(users, params.slowest_milliseconds, params.most_times_slower)(engine, serving)
+
+    def told(swap: Swap) -> None:
+        # The first model of a process that has just started is no decision.
+        if swap.replaced is not None or swap.outcome == "refused":
+            audit.append(workspace, "live model", asdict(swap))
+
+    return Champions(current, load, [check], told)
+
+
+def _sample(engine: Engine) -> list[str]:
+    if not isinstance(engine, LiveEngine):
+        return [_STRANGER]
+    ids = engine.champion.bundle.users.ids
+    places = np.linspace(0, len(ids) - 1, min(_SAMPLED_USERS, len(ids))).astype(int)
+    return [*(str(ids[place]) for place in places), _STRANGER]
