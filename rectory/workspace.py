@@ -166,6 +166,10 @@ class Workspace:
         """The bundle: model, id maps and seen items. Equal inputs give equal bytes."""
         return self.root / "models" / safe_name(candidate, "candidate")
 
+    def parent(self, candidate: str) -> Path:
+        """The registered version that a warm start continues from; see rectory.models.warm_start."""
+        return self.root / "parents" / safe_name(candidate, "candidate")
+
     def fit_report(self, candidate: str) -> Path:
         """What the fit found: chosen values, validation score, learning curve."""
         return self.root / "metrics" / "fit" / f"{safe_name(candidate, 'candidate')}.json"

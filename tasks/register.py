@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from rectory.data.card import load_card
 from rectory.files import read_json, write_json
+from rectory.models.warm_start import read_plan
 from rectory.params import Params
 from rectory.registry.environment import checkout
 from rectory.registry.lineage import CodeGraph, candidate_lineage, own_tests, run_lineage
@@ -33,13 +34,14 @@ def run(params: Params, workspace: Workspace) -> RegisteredRun:
     card, snapshot = load_card(workspace.card(params.dataset)), read_json(workspace.snapshot)
     graph, data, lock = CodeGraph(), str(snapshot["hash"]), workspace.lock_file
     tests = own_tests(params, workspace.project)
-    whole = run_lineage(params, card, data, lock, graph=graph, tests=tests)
+    parents = {name: read_plan(workspace.parent(name)).parent for name in params.train.candidates}
+    whole = run_lineage(params, card, data, lock, graph=graph, tests=tests, parents=parents)
     facts = read_json(workspace.run_facts) if workspace.run_facts.is_file() else {}
     run_id = str(facts.get("run_id") or workspace.root.resolve().name)
     context = RunContext(params, card, workspace, snapshot, whole, checkout(), run_id)
     records = [
-        gather(context, name, candidate_lineage(params, card, data, lock, name, graph=graph))
-        for name in params.train.candidates
+        gather(context, name, candidate_lineage(params, card, data, lock, name, graph=graph, parent=parent))
+        for name, parent in parents.items()
     ]
     store = ModelStore(workspace)
     experiment, parent = store.begin(context)
@@ -51,6 +53,7 @@ def run(params: Params, workspace: Workspace) -> RegisteredRun:
             "run_id": done.version.run_id,
             "lineage_key": record.lineage.key,
             "reused": done.reused,
+            "chain": done.version.chain,
         }
     store.end(parent)
     write_json(

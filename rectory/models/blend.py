@@ -7,6 +7,7 @@ before it, and what they then proposed is held against what came true in it. See
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,9 +21,19 @@ from rectory.models.blend_choice import Choice, Singles, all_pay, choose_trees, 
 from rectory.models.blend_history import History
 from rectory.models.blend_moment import Moment, days_of, fitted_side_by_side
 from rectory.models.blend_proposals import Proposals, describe
-from rectory.models.blend_ranker import Examples, Ranker, prior
+from rectory.models.blend_ranker import Examples, Ranker, prior, ranker_columns
 from rectory.models.catalogue import build, model_class
-from rectory.models.protocol import NO_ITEM, FitReport, Fitted, Reason, Recommender, TopK
+from rectory.models.protocol import (
+    NO_ITEM,
+    CannotContinue,
+    Earlier,
+    FitReport,
+    Fitted,
+    Reason,
+    Recommender,
+    SupportsWarmStart,
+    TopK,
+)
 from rectory.models.topk import pairs_of, rank_pairs, rank_shared
 from rectory.models.validation import METRIC, Validation
 from rectory.params.candidates import BlendParams
@@ -113,6 +124,40 @@ class Blend(Fitted):
 
     def refit(self, train: TrainingSet, chosen: dict[str, Any]) -> Self:
         return self._finish(train, chosen, [])
+
+    def warm_fit(self, train: TrainingSet, earlier: Earlier) -> Self:
+        """Keep the earlier ranker and all that was chosen; sources go on where they can and are fitted anew elsewhere.
+
+        Raises:
+            CannotContinue: a source or a column that the ranker looks at is gone.
+        """
+        before: Blend = earlier.model
+        settings: dict[str, Any] = earlier.report.chosen["sources"]
+        if gone := sorted(set(settings) - set(switched_on(self._params, train)[0])):
+            raise CannotContinue(f"its source {gone[0]} has nothing to say of today's log")
+        self._sources = {name: self._build(name) for name in settings}
+        self._history = History.of(train, days_of(train))
+        self._best, self._ranker = before._best, before._ranker
+        if self._ranker is not None and self._ranker.columns != ranker_columns(self._moment.names):
+            raise CannotContinue("its ranker looks at other columns than today's log has")
+
+        def source(name: str) -> Recommender:
+            own = self._build(name)
+            if not isinstance(own, SupportsWarmStart):
+                return own.refit(train, settings[name])
+            of_source = FitReport(METRIC, 0.0, settings[name])
+            return own.warm_fit(train, replace(earlier, model=before._sources[name], report=of_source))
+
+        self._sources = fitted_side_by_side(list(settings), source)
+        told = [
+            f"source {name} goes on ({one.report.start})"
+            for name, one in self._sources.items()
+            if isinstance(one, SupportsWarmStart)
+        ]
+        told += ["the other sources are fitted anew with their settings"] if len(told) < len(settings) else []
+        told += [f"the ranker of {earlier.report.chosen['trees']} trees is kept"] if self._ranker is not None else []
+        self._report = replace(earlier.report, start="; ".join(told))
+        return self
 
     def _finish(self, train: TrainingSet, chosen: dict[str, Any], known: list[Examples]) -> Self:
         """Train the ranker on the newest windows, validation window included, and the sources on everything.

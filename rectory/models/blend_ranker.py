@@ -97,6 +97,11 @@ def prior(proposals: Proposals, column: int) -> Float64Array:
     return PRIOR * nearness(proposals.ranks[:, column])
 
 
+def ranker_columns(names: list[str]) -> list[str]:
+    """Names of columns as LightGBM's text can hold them."""
+    return [name.replace(" ", "_") for name in names]
+
+
 class Ranker:
     """A trained booster. text: LightGBM's own format, which is what is kept."""
 
@@ -143,7 +148,7 @@ class Ranker:
             "seed": seed,
             "verbosity": -1,
         }
-        columns = [name.replace(" ", "_") for name in names]
+        columns = ranker_columns(names)
         data = lightgbm.Dataset(x, hit, weight=weight / weight.mean(), init_score=start, feature_name=columns)
         return cls(lightgbm.train(settings, data, num_boost_round=trees).model_to_string())
 
@@ -152,6 +157,11 @@ class Ranker:
         import lightgbm
 
         return lightgbm.Booster(model_str=self.text)
+
+    @property
+    def columns(self) -> list[str]:
+        """What it looks at, as `ranker_columns` names it."""
+        return list(self._booster.feature_name())
 
     def beyond(self, x: Float32Array, trees: int | None = None, after: int = 0) -> Float64Array:
         """(m,) what (the first) trees add to the prior. Each row is scored by itself, so threads change no bit.

@@ -6,6 +6,7 @@ Bengio and Usunier, "WSABIE", IJCAI 2011.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,8 +18,8 @@ from rectory.features.training_set import TrainingSet
 from rectory.files import read_arrays, read_json, write_arrays, write_json
 from rectory.models.lightfm_matrices import Rows
 from rectory.models.lightfm_search import search
-from rectory.models.lightfm_training import Parts, Training
-from rectory.models.protocol import FitReport, Fitted, Reason, TopK
+from rectory.models.lightfm_training import Learnt, Parts, Training
+from rectory.models.protocol import CannotContinue, Earlier, FitReport, Fitted, Reason, TopK
 from rectory.models.search import Found
 from rectory.models.topk import excluding_self, rank_factors, score_factor_pairs
 from rectory.models.validation import METRIC, Validation
@@ -26,6 +27,8 @@ from rectory.params.candidates import LightFMHybridParams
 
 _EPOCHS_UNVALIDATED = 5
 """Epochs when the validation window has nobody to score."""
+_WARM_EPOCHS = 1
+"""Epochs of a warm start. More did not help (docs/warm-start.md): what one more day says is learnt in the first."""
 
 
 class LightFMHybrid(Fitted):
@@ -43,6 +46,7 @@ class LightFMHybrid(Fitted):
         self._user_rows: Rows
         self._item_rows: Rows
         self._parts: Parts = {}
+        self._squares: Parts | None = None
 
     # Fitting.
 
@@ -59,6 +63,27 @@ class LightFMHybrid(Fitted):
     def refit(self, train: TrainingSet, chosen: dict[str, Any]) -> Self:
         training = Training(self._params, self._seed, train, chosen["half_life_days"])
         training.train(chosen["epochs"])
+        return self._take(training)
+
+    def warm_fit(self, train: TrainingSet, earlier: Earlier) -> Self:
+        """An epoch over all pairs that have not faded, from where the earlier model's embeddings and step sizes ended.
+
+        Raises:
+            CannotContinue: the earlier model was saved without its step sizes, or has embeddings of another length.
+            RectoryError: training diverged.
+        """
+        before: LightFMHybrid = earlier.model
+        if before._squares is None:
+            raise CannotContinue("it was saved without the sizes of its steps")
+        if before._params.components != self._params.components:
+            raise CannotContinue(f"its embeddings have {before._params.components} components")
+        training = Training(self._params, self._seed, train, earlier.report.chosen["half_life_days"])
+        learnt = Learnt(before._parts, before._squares, before._user_rows, before._item_rows)
+        new = training.start_from(learnt, earlier.user_codes, earlier.item_codes, earlier.report.chosen["epochs"])
+        training.train(_WARM_EPOCHS)
+        pairs = training.pairs.interactions.nnz
+        told = f"{_WARM_EPOCHS} epoch over {pairs:,} pairs; {new:,} users and items with interactions are new"
+        self._report = replace(earlier.report, start=told)
         return self._take(training)
 
     def _search(self, train: TrainingSet) -> Found:
@@ -79,7 +104,7 @@ class LightFMHybrid(Fitted):
     def _take(self, training: Training) -> Self:
         """Make what is learnt by now this model's own."""
         self._user_rows, self._item_rows = training.users, training.items
-        self._parts = training.parts()
+        self._parts, self._squares = training.parts(), training.squares()
         self._combine()
         return self
 
@@ -138,11 +163,16 @@ class LightFMHybrid(Fitted):
     # Keeping.
 
     def save(self, folder: Path) -> None:
-        """embeddings.npz (each column's embedding and bias), rows of users and items, names of the columns."""
+        """embeddings.npz (each column's embedding and bias), rows of users and items, names of the columns.
+
+        squares.npz is for a warm start alone: how small the steps of each column had become.
+        """
         write_arrays(
             folder / "embeddings.npz",
             {**self._parts, "user_trained": self._user_rows.trained, "item_trained": self._item_rows.trained},
         )
+        if self._squares is not None:
+            write_arrays(folder / "squares.npz", self._squares)
         self._user_rows.save(folder, "user_rows")
         self._item_rows.save(folder, "item_rows")
         names = {"user_features": self._user_rows.features, "item_features": self._item_rows.features}
@@ -157,5 +187,7 @@ class LightFMHybrid(Fitted):
         model._user_rows = Rows.load(folder, "user_rows", user_trained, tuple(facts["user_features"]))
         model._item_rows = Rows.load(folder, "item_rows", item_trained, tuple(facts["item_features"]))
         model._parts = parts
+        squares = folder / "squares.npz"
+        model._squares = read_arrays(squares) if squares.is_file() else None
         model._combine()
         return model

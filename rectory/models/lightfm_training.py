@@ -73,31 +73,38 @@ class Training:
         self.model = new_lightfm(self._params, self._seed)
         self.epochs = 0
         self._average: Parts = {}
-        self._averaged = 0
+        columns = {"user": self.users.matrix.shape[1], "item": self.items.matrix.shape[1]}
+        self._averaged = {side: np.zeros(n, dtype=np.float32) for side, n in columns.items()}
         self._fit(0)
         self._hold_popularity()
 
-    def start_from(self, learnt: Learnt, user_codes: Int32Array, item_codes: Int32Array) -> None:
-        """Begin where an earlier training ended; that counts as one epoch of the average.
+    def start_from(self, learnt: Learnt, user_codes: Int32Array, item_codes: Int32Array, weight: int = 1) -> int:
+        """Begin where an earlier training ended; gives how many identities are new.
 
         New identities begin as the typical one, new values of a feature as the mean of its known values: so their
-        users and items are at first what they were without them. Steps go on as small as they had become.
+        users and items are at first what they were without them. Steps go on as small as they had become. Where a new
+        column begins has no part in its average.
 
         Args:
             user_codes, item_codes: what the users and items of this training are called in `learnt`; -1: new.
+            weight: epochs of the average that the beginning counts as, where a column is not new.
         """
+        new = 0
         for side, rows, earlier, codes in (
             ("user", self.users, learnt.users, user_codes),
             ("item", self.items, learnt.items, item_codes),
         ):
             columns = rows.columns_in(earlier, codes)
+            new += int((columns[: len(rows.trained)] == NOWHERE).sum())
             for name in (f"{side}_embeddings", f"{side}_biases"):
                 getattr(self.model, name)[:] = _continued(learnt.parts[name], columns, rows, earlier)
                 steps = np.where(columns == NOWHERE, 1.0, learnt.squares[name][columns]).astype(np.float32)
                 squares = getattr(self.model, PARTS[name])
                 squares[:] = steps.reshape(-1, *[1] * (squares.ndim - 1))
+            self._averaged[side] = np.where(columns == NOWHERE, 0, weight).astype(np.float32)
         self._hold_popularity()
-        self._add()
+        self._average = {name: getattr(self.model, name).copy() for name in PARTS}
+        return new
 
     def train(self, epochs: int) -> None:
         """Go on for `epochs` passes over the pairs.
@@ -155,13 +162,15 @@ class Training:
 
     def _add(self) -> None:
         """Let where the model is now count in the average as much as each of the ends before."""
-        self._averaged += 1
+        for side in self._averaged:
+            self._averaged[side] += 1
         for name in PARTS:
             now = getattr(self.model, name)
             if name not in self._average:
                 self._average[name] = now.copy()
             else:
-                self._average[name] += (now - self._average[name]) * np.float32(1.0 / self._averaged)
+                share = np.float32(1.0) / self._averaged[name.partition("_")[0]]
+                self._average[name] += (now - self._average[name]) * share.reshape(-1, *[1] * (now.ndim - 1))
 
 
 def new_lightfm(params: LightFMHybridParams, seed: int) -> LightFM:

@@ -49,6 +49,8 @@ class FitReport:
     chosen: values that validation chose, e.g. {"half_life_days": 14.0, "epochs": 9}.
     curve: one dict for each try, e.g. {"half_life_days": 14.0, "epoch": 3, "score": 0.12}: the learning curve.
     notes: what was switched on or off and why, one plain sentence each; the report shows them as they stand.
+    start: how the fit began, in a sentence: what it continued from, or why it began from scratch although something was
+        there to continue from; empty where nothing was.
     """
 
     metric: str
@@ -56,6 +58,7 @@ class FitReport:
     chosen: dict[str, Any]
     curve: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    start: str = ""
 
 
 class Recommender(Protocol):
@@ -153,6 +156,42 @@ class ScoresPairs(Protocol):
 
     def score_pairs(self, users: Int32Array, items: Int32Array) -> Float32Array:
         """(n,) score of items[i] for users[i] (code or -1), on the scale of `recommend`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """A model to continue from, fitted on less data by the same params and seed.
+
+    model: as `load` gave it; it is not changed. report: of its own fit; `chosen` is what is continued with.
+    user_codes: (n_users,) int32, what each of today's users is called in `model`; -1: it was not known then.
+    item_codes: (n_items,) int32, the same for items.
+    """
+
+    model: Any
+    report: FitReport
+    user_codes: Int32Array
+    item_codes: Int32Array
+
+
+class CannotContinue(Exception):
+    """A warm start is not possible and the text says why, as the end of "from scratch, because ...". No error of a run:
+    a fit from scratch follows."""
+
+
+@runtime_checkable
+class SupportsWarmStart(Protocol):
+    """Can go on from a model of yesterday: nothing is searched, little is trained."""
+
+    def warm_fit(self, train: TrainingSet, earlier: Earlier) -> Self:
+        """Fit on all of `train`, with users, items and feature values that are new in it, from where `earlier` ended.
+
+        `report` is the earlier one (score and choices are those of the last search) with another `start`. Same training
+        set, params, seed and earlier model: same state, bit for bit, also when the earlier model was saved and loaded.
+
+        Raises:
+            CannotContinue: the earlier model does not fit to this training set.
+        """
         ...
 
 

@@ -73,6 +73,15 @@ class FeaturesParams(Section):
     """Quantile bins of a numeric feature."""
 
 
+class WarmStartParams(Section):
+    """When a candidate continues from its last registered version; docs/warm-start.md."""
+
+    full_every: Annotated[int, Field(ge=1, le=1000)] = 7
+    """Every so many runs a full fit, with its search; the runs between continue from the one before. 1: always full."""
+    max_new_share: Share = 0.05
+    """A full fit when more than this share of the rows is new since the version that would be continued."""
+
+
 class TrainParams(Section):
     """Step train: the candidates."""
 
@@ -82,6 +91,8 @@ class TrainParams(Section):
     """Candidates trained at the same time; 0 is one for each core. Each fit has one thread."""
     validation_users: Annotated[int, Field(ge=100)] = 5000
     """Validation users that scores for early stopping and tuning are computed on (sampled above it)."""
+    warm_start: WarmStartParams = WarmStartParams()
+    """When a candidate continues from its last registered version instead of being fitted from scratch."""
     candidates: dict[str, CandidateParams]
     """Name -> candidate. Several of one kind are allowed."""
 

@@ -14,6 +14,7 @@ from rectory.errors import StoreError
 from rectory.evaluation.behaviour import module_files
 from rectory.files import sha256_file, sha256_json
 from rectory.models.catalogue import modules_of
+from rectory.models.warm_start import Parent
 from rectory.params import Params, dump_params
 
 _PACKAGES = ("tasks", "rectory")
@@ -32,6 +33,7 @@ class Lineage:
 
     data: content hash of the snapshot. code: of the modules that the steps import. lock: of the requirements.
     params: what the steps read, card included. key: sha256 over all of it.
+    parent: the version that a warm start continued from; its key is then a fifth part.
     """
 
     data: str
@@ -39,6 +41,17 @@ class Lineage:
     lock: str
     params: dict[str, Any]
     key: str
+    parent: Parent | None = None
+
+    @property
+    def fresh_key(self) -> str:
+        """The key of a fit from scratch."""
+        return lineage_key(self.data, self.params, self.code, self.lock)
+
+    @property
+    def made_by(self) -> str:
+        """Digest of all but the data: equal ones differ in nothing but what was there to learn from."""
+        return sha256_json({"params": self.params, "code": self.code, "lock": self.lock})
 
 
 class CodeGraph:
@@ -101,9 +114,13 @@ def lock_hash(lock_file: Path) -> str:
     return "installed-" + sha256_json(sorted({f"{one.metadata['Name']}=={one.version}" for one in distributions()}))
 
 
-def lineage_key(data: str, params: Mapping[str, Any], code: str, lock: str) -> str:
-    """sha256 over the four parts; the order of keys plays no part."""
-    return sha256_json({"data": data, "params": params, "code": code, "lock": lock})
+def lineage_key(data: str, params: Mapping[str, Any], code: str, lock: str, parent: str | None = None) -> str:
+    """sha256 over the four parts; the order of keys plays no part.
+
+    parent: lineage key of the version that a warm start continued from, a fifth part.
+    """
+    parts = {"data": data, "params": params, "code": code, "lock": lock}
+    return sha256_json(parts if parent is None else {**parts, "warm_start_of": parent})
 
 
 def candidate_params(params: Params, card: Card, candidate: str) -> dict[str, Any]:
@@ -136,7 +153,14 @@ def candidate_code(kind: str, graph: CodeGraph | None = None) -> str:
 
 
 def candidate_lineage(
-    params: Params, card: Card, data: str, lock_file: Path, candidate: str, *, graph: CodeGraph | None = None
+    params: Params,
+    card: Card,
+    data: str,
+    lock_file: Path,
+    candidate: str,
+    *,
+    graph: CodeGraph | None = None,
+    parent: Parent | None = None,
 ) -> Lineage:
     """Lineage of one candidate's model.
 
@@ -144,9 +168,10 @@ def candidate_lineage(
         data: content hash of the validated snapshot.
         lock_file: hashed requirements.
         graph: pass one when asking for several candidates.
+        parent: the version that the fit continued from.
     """
     code = candidate_code(params.train.candidates[candidate].kind, graph)
-    return _lineage(data, candidate_params(params, card, candidate), code, lock_hash(lock_file))
+    return _lineage(data, candidate_params(params, card, candidate), code, lock_hash(lock_file), parent)
 
 
 def own_tests(params: Params, project: Path) -> dict[str, str]:
@@ -162,26 +187,29 @@ def run_lineage(
     *,
     graph: CodeGraph | None = None,
     tests: Mapping[str, str] | None = None,
+    parents: Mapping[str, Parent | None] | None = None,
 ) -> Lineage:
     """Lineage of a whole run: every candidate, and whatever judges, scores and watches them.
 
     Args:
         tests: `own_tests` of the project.
+        parents: candidate -> the version that its fit continued from.
     """
     graph = graph or CodeGraph()
     dumped = dump_params(params)
     read: dict[str, Any] = {name: dumped[name] for name in ("evaluate", "behave", "gate", "score", "drift")}
     read["own_tests"] = dict(tests or {})
     read["candidates"] = {
-        name: candidate_lineage(params, card, data, lock_file, name, graph=graph).key
+        name: candidate_lineage(params, card, data, lock_file, name, graph=graph, parent=(parents or {}).get(name)).key
         for name in params.train.candidates
     }
     kinds = {module for one in params.train.candidates.values() for module in modules_of(one.kind)}
     return _lineage(data, read, code_hash(graph.modules([*graph.steps(), *kinds])), lock_hash(lock_file))
 
 
-def _lineage(data: str, params: dict[str, Any], code: str, lock: str) -> Lineage:
-    return Lineage(data, code, lock, params, lineage_key(data, params, code, lock))
+def _lineage(data: str, params: dict[str, Any], code: str, lock: str, parent: Parent | None = None) -> Lineage:
+    key = lineage_key(data, params, code, lock, parent.lineage_key if parent else None)
+    return Lineage(data, code, lock, params, key, parent)
 
 
 def _within(module: str, packages: Iterable[str]) -> bool:

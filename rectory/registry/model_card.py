@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rectory.data.card import Card
+from rectory.models.warm_start import told
 
 _WORST_SLICES = 12
 _DIRTY = " (the code differed from its commit; the difference is kept as code.patch)"
@@ -33,7 +34,7 @@ def model_card(card: Card, tags: dict[str, str], metrics: dict[str, Any], fit: d
         f"- Trained on everything before {tags['trained_until']}; tested on what came from then on, once.",
         f"- Validation, the newest window before the test, chose: {chosen} "
         f"({fit.get('metric', 'score')} {_number(fit.get('score'))}).",
-        *[f"- {note}" for note in fit.get("notes", [])],
+        *[f"- {note}" for note in told(fit)],
         "",
         "## Test window",
         "",
@@ -53,12 +54,25 @@ def model_card(card: Card, tags: dict[str, str], metrics: dict[str, Any], fit: d
         "",
         "## Origin",
         "",
+        *_chain(tags),
         f"- Lineage key `{tags['lineage_key']}`; commit `{tags['commit'] or 'none'}`; lock `{tags['lock_hash']}`.",
         f"- Licence of the data: {card.licence or 'not stated in the data card'}.",
         f"- Citation: {card.citation or 'not stated in the data card'}.",
         "",
     ]
     return "\n".join(lines)
+
+
+def _chain(tags: dict[str, str]) -> list[str]:
+    """The versions that a warm start goes back to."""
+    if "warm_start_chain" not in tags:
+        return []
+    numbers = tags["warm_start_chain"].split(",")
+    links = ", ".join(f"version {number}" for number in numbers)
+    return [
+        f"- Continues from {links}, one after the other; version {numbers[0]} is the full fit, whose search chose the "
+        f"settings. A fit from scratch would have the lineage key `{tags['fresh_key']}`."
+    ]
 
 
 def _metric_table(metrics: dict[str, dict[str, Any]]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,7 @@ class Record:
         """Lineage and origin, on the run and on the version."""
         asked = self.run.params.train.candidates[self.candidate]
         checkout = self.run.checkout
-        threads = int(getattr(asked, "threads", 1))
+        threads, parent = int(getattr(asked, "threads", 1)), self.lineage.parent
         return {
             "dataset": self.dataset,
             "candidate": self.candidate,
@@ -90,11 +90,24 @@ class Record:
             "lock_hash": self.lineage.lock,
             "commit": checkout.commit,
             "dirty": _flag(checkout.dirty),
-            "reproducible": _flag(threads == 1 and not checkout.dirty),
+            "reproducible": _flag(threads == 1 and not checkout.dirty and (parent is None or parent.reproducible)),
+            "made_by": self.lineage.made_by,
             "bundle_hash": sha256_json(tree_digests(self.bundle)),
             "rectory.run_id": self.run.run_id,
             "format_version": FORMAT_VERSION,
             **machine(),
+            **self._warm_start(),
+        }
+
+    def _warm_start(self) -> dict[str, str]:
+        """Tags of a version that continues from another."""
+        parent = self.lineage.parent
+        if parent is None:
+            return {}
+        return {
+            "fresh_key": self.lineage.fresh_key,
+            "warm_start_of": parent.lineage_key,
+            "warm_start_chain": ",".join(parent.chain),
         }
 
     def params(self) -> dict[str, str]:
@@ -125,7 +138,7 @@ class Record:
         """Files that go beside the model: all that a reader or `reproduce` needs."""
         workspace = self.run.workspace
         write_json(folder / PARAMS_FILE, dump_params(self.run.params))
-        write_json(folder / "lineage.json", {"run_key": self.run.lineage.key, **vars(self.lineage)})
+        write_json(folder / "lineage.json", {"run_key": self.run.lineage.key, **asdict(self.lineage)})
         write_json(folder / "snapshot.json", self.run.snapshot)
         write_json(folder / "metrics.json", self.metrics)
         if self.behaviour is not None:

@@ -12,11 +12,13 @@ from pathlib import Path
 from rectory.data.snapshots import checkout as checkout_data
 from rectory.errors import StoreError, UsageError
 from rectory.files import read_json, tree_digests
+from rectory.models.warm_start import Plan, lay_out
 from rectory.registry.environment import machine
 from rectory.registry.lineage import lock_hash
 from rectory.registry.rebuild import build_environment, environment_differences, lay_out_code, run_step
 from rectory.registry.record import CARD_FILE, DIGESTS_FILE, LOCK_FILE, PARAMS_FILE, PATCH_FILE
 from rectory.registry.store import ModelStore, Version
+from rectory.registry.warm_start import parent_of
 from rectory.workspace import Workspace
 
 _SHOWN = 10
@@ -27,7 +29,7 @@ class Reproduction:
     """identical: every file of the rebuilt bundle has the registered one's bytes.
 
     differences: files first, then what may explain them; empty when identical. notes: what is not as it was then,
-    whether or not it mattered.
+    whether or not it mattered. links: versions that were rebuilt one after the other, the full fit first.
     """
 
     version: str
@@ -35,6 +37,7 @@ class Reproduction:
     identical: bool
     differences: tuple[str, ...]
     notes: tuple[str, ...]
+    links: tuple[str, ...] = ()
 
 
 def reproduce(
@@ -46,6 +49,8 @@ def reproduce(
 ) -> Reproduction:
     """Rebuild a version in a temporary folder, which is removed however this ends.
 
+    A version that continues from another is rebuilt from its full fit on, each link from the rebuilt one before it.
+
     Args:
         number: registered version; None: the champion.
         workspace: the project that has the data versions; its own files are not touched.
@@ -56,27 +61,64 @@ def reproduce(
     """
     store = ModelStore(workspace)
     version = _chosen(store, number)
+    links = store.links(version)
+    differing: list[str] = []
     with tempfile.TemporaryDirectory(prefix="rectory-reproduce-") as folder:
         place = Path(folder).resolve()
-        announce(f"code of commit {version.tags['commit'][:12] or '(none)'}")
-        patch = store.artifact(version, PATCH_FILE)
-        notes = lay_out_code(version, patch.read_bytes() if patch else None, place / "code")
-        project = _lay_out_project(store, version, place / "project")
-        announce(f"data {version.tags['snapshot_hash']}")
-        run = Workspace(place / "run", project.project)
-        checkout_data(workspace, version.tags["snapshot_hash"], run.tables)
-        python, lock_notes = _python(version, project, workspace, place / "venv", build_env=build_env)
-        notes += lock_notes + _machine_notes(version)
-        for command in (("tasks.split",), ("tasks.features",), ("tasks.train", version.candidate)):
-            announce(" ".join(command))
-            places = ["--workspace", str(run.root), "--project", str(project.project)]
-            run_step([*command, *places], place / "code", python)
-        rebuilt = tree_digests(run.model(version.candidate))
-    files = _compared(rebuilt, _recorded_digests(store, version))
+        rebuilt: Workspace | None = None
+        for at, link in enumerate(links, 1):
+            if len(links) > 1:
+                announce(f"version {link.version}, {at} of {len(links)} in its chain")
+            rebuilding = _Rebuilding(store, link, place / link.version, place / "venv", build_env, announce)
+            before, (rebuilt, notes) = rebuilt, rebuilding.run(rebuilt)
+            if before is not None:
+                shutil.rmtree(before.root.parent)  # a chain needs no more room than two of its links
+            files = _compared(tree_digests(rebuilt.model(link.candidate)), _recorded_digests(store, link))
+            if files and link is not version:
+                differing.append(f"version {link.version}, {at} of {len(links)} in the chain: {files[0]}")
     files += _compared(tree_digests(store.bundle_folder(version)), _recorded_digests(store, version), "stored ")
-    return Reproduction(
-        version.version, version.candidate, not files, tuple(files + notes) if files else (), tuple(notes)
-    )
+    differences = tuple(files + differing[:1] + notes) if files else ()
+    told = tuple(notes + differing[:1])
+    numbers = tuple(link.version for link in links)
+    return Reproduction(version.version, version.candidate, not files, differences, told, numbers)
+
+
+@dataclass(frozen=True)
+class _Rebuilding:
+    """One version's steps in `place`. venv: where an environment is built if one is needed; a chain shares it."""
+
+    store: ModelStore
+    version: Version
+    place: Path
+    venv: Path
+    build_env: bool
+    announce: Callable[[str], None]
+
+    def run(self, before: Workspace | None) -> tuple[Workspace, list[str]]:
+        """The run with the rebuilt model, and what is not as it was.
+
+        Args:
+            before: run of the version that this one continues from.
+        """
+        store, version, workspace = self.store, self.version, self.store.workspace
+        self.announce(f"code of commit {version.tags['commit'][:12] or '(none)'}")
+        patch = store.artifact(version, PATCH_FILE)
+        notes = lay_out_code(version, patch.read_bytes() if patch else None, self.place / "code")
+        project = _lay_out_project(store, version, self.place / "project")
+        self.announce(f"data {version.tags['snapshot_hash']}")
+        run = Workspace(self.place / "run", project.project)
+        checkout_data(workspace, version.tags["snapshot_hash"], run.tables)
+        python, lock_notes = _python(version, project, workspace, self.venv, build_env=self.build_env)
+        notes += lock_notes + _machine_notes(version)
+        candidate = version.candidate
+        if before is not None:
+            plan = Plan(parent_of(version))
+            lay_out(run.parent(candidate), plan, before.model(candidate), before.fit_report(candidate))
+        for command in (("tasks.split",), ("tasks.features",), ("tasks.train", candidate)):
+            self.announce(" ".join(command))
+            places = ["--workspace", str(run.root), "--project", str(project.project)]
+            run_step([*command, *places], self.place / "code", python)
+        return run, notes
 
 
 def _chosen(store: ModelStore, number: str | None) -> Version:
@@ -117,7 +159,7 @@ def _python(
         return here, [] if same else ["lock: none was recorded, and other packages were installed then"]
     differing = environment_differences(project.lock_file.read_text(encoding="utf-8"))
     if differing and build_env:
-        return build_environment(project.lock_file, venv), []
+        return (venv / "bin" / "python" if venv.is_dir() else build_environment(project.lock_file, venv)), []
     notes = [f"installed package {one}" for one in differing[:_SHOWN]]
     if len(differing) > _SHOWN:
         notes.append(f"and {len(differing) - _SHOWN} more packages")

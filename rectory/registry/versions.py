@@ -62,6 +62,17 @@ class Version:
     def trained_until(self) -> str:
         return self.tags["trained_until"]
 
+    @property
+    def warm_start_of(self) -> str | None:
+        """Lineage key of the version that it continues from; None: fitted from scratch."""
+        return self.tags.get("warm_start_of")
+
+    @property
+    def chain(self) -> tuple[str, ...]:
+        """Versions that lead to this one, the full fit first; empty: it is a full fit itself."""
+        told = self.tags.get("warm_start_chain", "")
+        return tuple(told.split(",")) if told else ()
+
 
 @dataclass(frozen=True)
 class Registered:
@@ -111,6 +122,29 @@ class Versions:
         """The version with this lineage key, if the model was made before."""
         found = self._search(f"name = '{MODEL_NAME}' and tags.`lineage_key` = '{_quoted(lineage_key)}'")
         return found[-1] if found else None
+
+    def find_continued(self, fresh_key: str) -> Version | None:
+        """The first warm start from data, params, code and lock that would give a fit from scratch this key."""
+        found = self._search(f"name = '{MODEL_NAME}' and tags.`fresh_key` = '{_quoted(fresh_key)}'")
+        return found[-1] if found else None
+
+    def links(self, version: Version) -> list[Version]:
+        """The full fit, the warm starts after it, and `version` last.
+
+        Raises:
+            StoreError: one of them is not registered any more.
+        """
+        links = [version]
+        while (key := links[0].warm_start_of) is not None:
+            parent = self.find(key)
+            if parent is None:
+                raise StoreError(
+                    f"version {links[0].version} continues from version {links[0].chain[-1]}, which is not registered "
+                    "any more: restore it in MLflow, or make a full fit with "
+                    "`rectory run --set train.warm_start.full_every=1`."
+                )
+            links.insert(0, parent)
+        return links
 
     def bundle_folder(self, version: Version) -> Path:
         """Folder of the version's bundle: in place when the artifacts are local files, else a cached download.

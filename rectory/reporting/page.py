@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rectory.files import sha256_file
+from rectory.models.warm_start import told
 from rectory.params import dump_params
 from rectory.reporting import plots, views, words
 from rectory.reporting.inputs import Facts, Inputs
 from rectory.reporting.samples import SampleUser
 from rectory.reporting.shape import LogShape, log_shape
-from rectory.reporting.summary import Summary, finite
+from rectory.reporting.summary import CandidateSummary, Summary, finite
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -249,7 +250,7 @@ def _learning(inputs: Inputs) -> Facts:
                 "score": finite(fit.get("score")),
                 "metric": fit.get("metric", ""),
                 "chosen": list(fit.get("chosen", {}).items()),
-                "notes": [str(note) for note in fit.get("notes", [])],
+                "notes": told(fit),
             },
         )
         for name, fit in inputs.fits.items()
@@ -263,6 +264,7 @@ def _lineage(summary: Summary, inputs: Inputs) -> list[tuple[str, Any]]:
     return [
         ("Data hash", summary.snapshot.hash),
         ("Lineage key", summary.lineage_key),
+        ("Continued", ", ".join(_chain(name, one) for name, one in summary.candidates.items() if one.chain) or None),
         ("Code commit", _commit()),
         ("Lock file", sha256_file(lock) if lock.is_file() else None),
         ("Source", (inputs.source or {}).get("fingerprint")),
@@ -272,6 +274,11 @@ def _lineage(summary: Summary, inputs: Inputs) -> list[tuple[str, Any]]:
         ("Experiment", registered.get("experiment")),
         ("Run", summary.run_id),
     ]
+
+
+def _chain(name: str, candidate: CandidateSummary) -> str:
+    """`blend v12 from v10, v11`."""
+    return f"{name} v{candidate.version} from {', '.join(f'v{number}' for number in candidate.chain)}"
 
 
 def _commit() -> str | None:

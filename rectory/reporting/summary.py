@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rectory.errors import DataError
 from rectory.files import read_json
+from rectory.models.warm_start import told
 from rectory.reporting.inputs import Facts, Inputs
 from rectory.reporting.pareto import pareto_front
 from rectory.workspace import Workspace
@@ -93,6 +94,8 @@ class CandidateSummary(Part):
     """What validation chose, e.g. `half_life_days`."""
     notes: list[str] = []
     """What the fit switched on or off and why, in sentences."""
+    chain: list[str] = []
+    """Versions that this one was continued from, the full fit first; empty: a full fit itself (docs/warm-start.md)."""
     behaviour: list[BehaviourSummary] = []
     """Behavioural tests; empty before they ran."""
 
@@ -293,7 +296,8 @@ def _candidate(name: str, inputs: Inputs) -> CandidateSummary:
         peak_memory_mb=finite(timing.get("peak_memory_mb")),
         gaps={attribute: _gap(gap) for attribute, gap in scored.get("gaps", {}).items()},
         chosen=_finite_tree(fit.get("chosen", {})),
-        notes=[str(note) for note in fit.get("notes", [])],
+        notes=told(fit),
+        chain=[str(number) for number in entry.get("chain", [])],
         behaviour=[_behaviour(test) for test in inputs.behaviour.get(name, {}).get("tests", [])],
     )
 
