@@ -83,14 +83,13 @@ def fit(model: Recommender, train: TrainingSet, folder: Path) -> FitReport:
     A parent that cannot be continued is struck from the plan, so that the lineage tells what happened.
     """
     plan = read_plan(folder)
-    if plan.parent is not None:
+    if (parent := plan.parent) is not None:
         try:
             report = _continue(model, train, folder)
+            return replace(report, start=f"{parent.words}: {report.start}.")
         except CannotContinue as error:
-            plan = Plan(None, f"version {plan.parent.version} cannot be continued: {error}")
+            plan = Plan(None, f"version {parent.version} cannot be continued: {error}")
             lay_out(folder, plan)
-        else:
-            return replace(report, start=f"{plan.parent.words}: {report.start}.")
     return replace(model.fit(train).report, start=plan.start)
 
 
@@ -105,4 +104,4 @@ def _continue(model: Recommender, train: TrainingSet, folder: Path) -> FitReport
         raise CannotContinue(f"{type(model).__name__} knows no warm start")
     report = FitReport(**read_json(folder / "fit.json"))
     model.warm_fit(train, earlier(Bundle.load(folder / "bundle"), report, train))
-    return model.report  # type: ignore[attr-defined,no-any-return]
+    return model.report

@@ -145,7 +145,10 @@ def test_switched_off_it_finds_and_continues_none(again: Again) -> None:
     ("override", "why"),
     [
         ("train.candidates.lightfm_hybrid.components=9", "the candidate's own params changed since version"),
-        ("features.numeric_bins=5", "split, features, train.seed, train.validation_users or the card's mapping changed"),
+        (
+            "features.numeric_bins=5",
+            "split, features, train.seed, train.validation_users or the card's mapping changed",
+        ),
         ("train.warm_start.max_new_share=0.001", "of the rows are new since version"),
     ],
 )
