@@ -16,6 +16,7 @@ from benchmarks.fitting import compare_fits
 from benchmarks.machine import this_machine
 from benchmarks.ranking import compare_rankings
 from benchmarks.results import DatasetResult, FlowResult, as_json
+from benchmarks.warming import compare_warm_starts
 from rectory.errors import RectoryError, UsageError
 from rectory.features.training_set import TrainingSet
 from rectory.models.bundle import Bundle
@@ -72,7 +73,8 @@ def bench(dataset: str, source: Path, progress: Console) -> DatasetResult:
         say(f"ratio {fit.ratio:.3f}; lists for all users, in turns, for at most {_RANKING_SECONDS:.0f} s")
         ranking = compare_rankings(Bundle.load(workspace.model(name)), bare, params.train.seed, _RANKING_SECONDS)
         say(f"{ranking.ours_users_per_second:,.0f} users/s")
-    return DatasetResult(dataset, measured, fit, ranking)
+        warm = compare_warm_starts(params, workspace, say)
+    return DatasetResult(dataset, measured, fit, ranking, warm)
 
 
 def _flow(folder: Path, dataset: str, say: Callable[[str], None]) -> tuple[FlowResult, Path]:

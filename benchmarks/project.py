@@ -30,7 +30,7 @@ _COPIED = (
 )
 _NOT_INHERITED = ("RECTORY_", "MLFLOW_TRACKING", "MLFLOW_REGISTRY", "PREFECT_", "DVC_")
 _SERVER = re.compile(r"prefect server\s+([0-9.]+) s")
-_RUN_SECONDS = 600
+_RUN_SECONDS = 900
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def rectory_run(project: Path, dataset: str, say: Callable[[str], None]) -> Ran:
     """Run the command in `project`; its progress goes to `say`, line by line.
 
     Raises:
-        RectoryError: the command failed, or took longer than ten minutes.
+        RectoryError: the command failed, or took longer than fifteen minutes.
     """
     command = [sys.executable, "-m", "cli.main", "run", "--json", "--dataset", dataset]
     # The person's own stores and servers are neither used nor written to.

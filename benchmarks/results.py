@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from benchmarks.fitting import FitComparison
 from benchmarks.flow import Overhead, Step
 from benchmarks.machine import Machine
 from benchmarks.ranking import RankingComparison
+from benchmarks.warming import WarmStart
 
 AGAIN_AIM_SECONDS = 30.0
 
@@ -36,10 +37,11 @@ class DatasetResult:
     flow: FlowResult
     fit: FitComparison
     ranking: RankingComparison
+    warm: list[WarmStart] = field(default_factory=list)
 
 
 def as_json(machine: Machine, results: list[DatasetResult]) -> dict[str, Any]:
-    """{machine, datasets: {name: {steps, overhead, fit, ranking, again}}}; seconds, and `met` for each aim."""
+    """{machine, datasets: {name: {steps, overhead, fit, ranking, again, warm_start}}}; seconds, and `met` for each aim."""
     return {
         "machine": {**asdict(machine), "busy": machine.busy},
         "datasets": {result.dataset: _dataset(result) for result in results},
@@ -62,6 +64,7 @@ def _dataset(result: DatasetResult) -> dict[str, Any]:
         },
         "fit": {**asdict(fit), "met": fit.met},
         "ranking": {**asdict(ranking), "against_fastest": ranking.against_fastest, "met": ranking.met},
+        "warm_start": [{**asdict(one), "ratio": one.ratio, "met": one.met} for one in result.warm],
     }
 
 

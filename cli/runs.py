@@ -114,9 +114,11 @@ def reproduce(
 
     result = rebuild(version, project_workspace())
     if as_json:
-        show_json({"version": result.version, "identical": result.identical, "differences": list(result.differences)})
+        told = {"identical": result.identical, "differences": list(result.differences), "links": list(result.links)}
+        show_json({"version": result.version, **told})
     elif result.identical:
-        print(f"version {result.version}: identical")
+        chain = f", rebuilt from a full fit on: {' -> '.join(result.links)}" if len(result.links) > 1 else ""
+        print(f"version {result.version}: identical{chain}")
     else:
         print(f"version {result.version} differs:")
         for difference in result.differences:
