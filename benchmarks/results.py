@@ -41,7 +41,7 @@ class DatasetResult:
 
 
 def as_json(machine: Machine, results: list[DatasetResult]) -> dict[str, Any]:
-    """{machine, datasets: {name: {steps, overhead, fit, ranking, again, warm_start}}}; seconds, and `met` for each aim."""
+    """{machine, datasets: {name: {steps, overhead, fit, ranking, again, warm_start}}}: seconds, `met` for aims."""
     return {
         "machine": {**asdict(machine), "busy": machine.busy},
         "datasets": {result.dataset: _dataset(result) for result in results},

@@ -27,7 +27,7 @@ from rectory.models.warm_start import Parent, Plan, lay_out
 from rectory.params import Params
 from rectory.workspace import Workspace
 
-AIM_RATIO = 0.20
+AIM_WARM_RATIO = 0.20
 AIM_LOSS = 0.01
 _DAYS = 1.0
 
@@ -60,7 +60,7 @@ class WarmStart:
     @property
     def met(self) -> bool:
         """Seconds and the mean, both."""
-        return self.ratio <= AIM_RATIO and self.gain.value >= -AIM_LOSS
+        return self.ratio <= AIM_WARM_RATIO and self.gain.value >= -AIM_LOSS
 
 
 def compare_warm_starts(params: Params, run: Workspace, say: Callable[[str], None]) -> list[WarmStart]:
@@ -72,7 +72,7 @@ def compare_warm_starts(params: Params, run: Workspace, say: Callable[[str], Non
     train = TrainingSet.load(run.features)
     window = load_window(run, load_card(run.card(params.dataset)), params)
     warm = [name for name, one in params.train.candidates.items() if _knows(one.kind)]
-    return [_compare(name, params, run, train, window, say) for name in warm]
+    return [_compare(name, params, run, (train, window), say) for name in warm]
 
 
 def _knows(kind: str) -> bool:
@@ -80,8 +80,9 @@ def _knows(kind: str) -> bool:
 
 
 def _compare(
-    name: str, params: Params, run: Workspace, train: TrainingSet, window: Window, say: Callable[[str], None]
+    name: str, params: Params, run: Workspace, log: tuple[TrainingSet, Window], say: Callable[[str], None]
 ) -> WarmStart:
+    train, window = log
     candidate, day = params.train.candidates[name], _DAYS * SECONDS_PER_DAY
     before = train.until(train.end - day, train.validation_start - day)
     say(f"{name} as it was a day earlier")

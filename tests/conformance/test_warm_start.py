@@ -116,7 +116,7 @@ def test_new_users_and_items_are_ranked_and_a_vanished_item_is_not(warm, today):
     assert GONE_ITEM not in today.items.ids
 
 
-def test_a_new_user_gets_its_own_kind_and_a_new_item_is_found_by_its_kind(entry, warm, today):
+def test_a_new_user_gets_its_own_kind_and_a_new_item_is_found_by_its_kind(warm, today):
     """All but the group is new, and the two groups are all that there is to know."""
     kind = np.array([int(name[1:5]) % 2 for name in today.items.ids])
     kind[today.items.encode([NEW_ITEM])[0]] = 1
@@ -135,7 +135,7 @@ def users_of(train: TrainingSet, parity: int):
     return train.users.encode([name for name in train.users.ids if name != NEW_USER and int(name[1:]) % 2 == parity])
 
 
-def test_what_was_learnt_before_is_not_lost(entry, warm, before, today):
+def test_what_was_learnt_before_is_not_lost(warm, before, today):
     """Lists stay about as much of the user's own kind as those of the earlier model."""
 
     def own(model, train: TrainingSet) -> float:
@@ -163,7 +163,7 @@ def test_from_a_saved_and_loaded_model_it_gives_equal_bytes(entry, before, warm,
     assert digests(loaded, tmp_path / "loaded") == digests(warm, tmp_path / "warm")
 
 
-def test_a_chain_goes_on_from_a_warm_start(entry, before, warm, today, yesterday, tmp_path):
+def test_a_chain_goes_on_from_a_warm_start(entry, before, warm, today, tmp_path):
     """And from a saved one with equal bytes; the choices are those of the one search at its beginning."""
     bundle(entry, warm, today).save(tmp_path / "bundle")
     later = replace(today, end=today.end + DAY, validation_start=today.validation_start + DAY)

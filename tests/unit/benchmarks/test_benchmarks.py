@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,8 +18,10 @@ from benchmarks.machine import Machine
 from benchmarks.ranking import K, compare_rankings, predicted_top
 from benchmarks.ratios import alternating, median_ratio
 from benchmarks.results import DatasetResult, FlowResult, as_json
+from benchmarks.warming import WarmStart
 from rectory.data.ids import IdMap
 from rectory.features.training_set import SECONDS_PER_DAY, FeatureBlock, TrainingSet
+from rectory.metrics.bootstrap import Interval
 from rectory.models.bundle import Bundle
 from rectory.models.lightfm_hybrid import LightFMHybrid
 from rectory.params.candidates import LightFMHybridParams
@@ -174,8 +177,11 @@ def test_tables_and_json_hold_every_number(compared):
         again_reused=True,
     )
     machine = Machine("a processor", 2, 8.0, "Linux", "3.11.7", {"numpy": "1"}, "abc", True, 0.1)
-    result = DatasetResult("tiny", flow, fit, ranking)
-    console = Console(width=120, record=True, file=io.StringIO())
+    lost = WarmStart(
+        "hybrid", 100, 3, 40.0, 9.0, 6.0, 300.0, 200.0, "ndcg@10", 0.25, 0.24, Interval(-0.04, -0.06, 0.0, 50)
+    )
+    result = DatasetResult("tiny", flow, fit, ranking, [lost, replace(lost, gain=Interval(-0.01, -0.05, 0.03, 50))])
+    console = Console(width=160, record=True, file=io.StringIO())
     tables.show(machine, [result], console)
     shown = console.export_text()
     for text in ("train lightfm", "20.2", "120", "8.8", "5.8 (23%)", "35.8 (142%)", "missed", "19.5", "a processor"):
@@ -184,4 +190,7 @@ def test_tables_and_json_hold_every_number(compared):
     told = json.loads(json.dumps(as_json(machine, [result])))["datasets"]["tiny"]
     assert told["overhead"]["flow"]["met"] and not told["overhead"]["command"]["met"]
     assert told["again"] == {"seconds": 19.5, "reused": True, "met": True}
+    assert [one["met"] for one in told["warm_start"]] == [False, True], "the mean may lie one percent below"
+    assert told["warm_start"][0]["ratio"] == 0.15
+    assert "-4.00% [-6.00%, +0.00%]" in shown
     assert told["fit"]["ratio"] == fit.ratio and told["ranking"]["against_fastest"] == ranking.against_fastest
