@@ -67,14 +67,11 @@ class Choice:
 def switched_on(params: BlendParams, train: TrainingSet) -> tuple[list[str], list[str]]:
     """Names of the sources that can say something about this log, and a sentence for each that is left out."""
     kept, notes = [], []
-    touched = len(np.unique(train.item))
     for name, source in sorted(params.sources.items()):  # however params are written down, columns stand in one order
         if source.kind == "personal_frequency" and not train.repeats:
             notes.append(f"{name} is off: the card excludes repeats, so own items are never shown.")
         elif source.kind == "content" and not train.item_features.names:
             notes.append(f"{name} is off: no item has a declared feature.")
-        elif source.kind == "ease" and touched > params.ease_items:
-            notes.append(f"{name} is off: {touched} items were taken, above ease_items {params.ease_items}.")
         else:
             kept.append(name)
     return kept, [f"Sources: {', '.join(kept)}.", *notes]

@@ -292,6 +292,16 @@ def _default_sources() -> dict[str, SourceParams]:
         "lightfm": LightFMHybridParams(kind="lightfm_hybrid", half_lives_days=(14.0, None), max_epochs=15),
         "own": PersonalFrequencyParams(kind="personal_frequency"),
         "recent": PopularityParams(kind="popularity", windows_days=(3.0, 7.0, 14.0, 28.0, 56.0)),
+        "ease": EaseParams(
+            kind="ease",
+            l2=(3.0, 10.0),
+            max_items=3000,
+            half_lives_days=(60.0, None),
+            step_decays=(1.0,),
+            self_weights=(1.0,),
+            popularity_windows_days=(28.0,),
+            popularity_weights=(1.0, 0.1, 3.0),
+        ),
         "item_knn": ItemKnnParams(
             kind="item_knn",
             weightings=("cosine",),
@@ -321,8 +331,6 @@ class BlendParams(Candidate):
     kind: Literal["blend"]
     sources: dict[str, SourceParams] = Field(default_factory=_default_sources)
     """Name -> candidate section of each source. Sources that cannot say anything about a log are switched off."""
-    ease_items: Annotated[int, Field(ge=0)] = 3000
-    """A source of kind ease is switched off when more items than this were taken: its cost grows with the cube."""
     proposals: Annotated[int, Field(ge=10, le=500)] = 40
     """Items that each source proposes for each user; own items (where repeats are allowed) twice as many."""
     windows: Annotated[int, Field(ge=1, le=12)] = 3
