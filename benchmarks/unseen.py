@@ -1,7 +1,7 @@
 """`python -m benchmarks.unseen [--log NAME] [--seed N]`: the blend against its sources on made-up logs.
 
-Nothing is tuned to them. Fits choose on the validation window; the window after it is scored once. docs/results.md shows
-the table.
+Nothing is tuned to them. Fits choose on the validation window; the window after it is scored once. The table is in
+docs/results.md.
 """
 
 from __future__ import annotations
