@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from rectory.arrays import Array, BoolArray
-from rectory.data.card import UNREADABLE, Card, SqlSource
+from rectory.data.card import UNREADABLE, Card, EventsSource, SqlSource
 from rectory.data.cells import Texts, numbers_or_texts, read_numbers, read_texts, shown
 from rectory.data.outcome import Fate, Outcome, settle
 from rectory.data.row_filters import apply_filter
@@ -41,7 +41,7 @@ class Limits:
 
 def decimal_mark(card: Card, table: str) -> str:
     """Decimal mark of a table's numbers; databases have their own types."""
-    if isinstance(card.source, SqlSource):
+    if isinstance(card.source, SqlSource | EventsSource):
         return "."
     file = getattr(card.source, table)
     return "." if file is None else str(file.decimal)

@@ -74,6 +74,18 @@ class SqlSource(Section):
     users: str | None = None
 
 
+class EventsSource(Section):
+    """Rectory's own live event log, with the catalogue as its API was told it. docs/events.md has the columns."""
+
+    kind: Literal["events"]
+    url: str | None = None
+    """SQLAlchemy URL, ${NAME} from the environment; null: RECTORY_EVENTS_URL, else .rectory/events.db."""
+    items: Literal[True] | None = None
+    """true: read the posted items too."""
+    users: Literal[True] | None = None
+    """true: read the posted users too."""
+
+
 class TimestampColumn(Section):
     """Where the time is and how it is written."""
 
@@ -162,7 +174,7 @@ class Card(Section):
     citation: str = ""
     historic: bool = False
     """The log has ended: as_of defaults to its last row and its age is no fault."""
-    source: Annotated[FilesSource | WheelSource | SqlSource, Field(discriminator="kind")]
+    source: Annotated[FilesSource | WheelSource | SqlSource | EventsSource, Field(discriminator="kind")]
     interactions: Interactions
     items: Entities | None = None
     users: Entities | None = None

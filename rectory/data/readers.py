@@ -17,8 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rectory.data.capacity import Room, free_memory, require_memory
-from rectory.data.card import Card, FilesSource, SqlSource, TableFile, WheelSource
+from rectory.data.card import Card, EventsSource, FilesSource, SqlSource, TableFile, WheelSource
 from rectory.data.columns import as_ids, join_lists
+from rectory.data.event_source import read_events
 from rectory.data.sql import database_url, read_queries
 from rectory.data.tabular import estimate_size, file_format, read_columns, read_files
 from rectory.data.wheel import extract_members, pinned_wheel
@@ -96,6 +97,8 @@ def fetch(
     source = card.source
     if isinstance(source, SqlSource):
         return _fetch_sql(card, source, workspace, room)
+    if isinstance(source, EventsSource):
+        return _fetch_events(card, source, workspace, room)
     if isinstance(source, FilesSource):
         paths = {table: _matches(spec, workspace.project, card) for table, spec in _specs(source).items()}
         names = [str(path) for files in paths.values() for path in files]
@@ -155,15 +158,26 @@ def _fetch_sql(card: Card, source: SqlSource, workspace: Workspace, room: Room) 
     url = database_url(source.url, card.name)
     queries = {table: getattr(source, table) for table in TABLES if getattr(source, table) is not None}
     tables = read_queries(url, queries, workspace.project, room, card.name)
-    shown = [f"{url.render_as_string(hide_password=True)} {table}" for table in queries]
+    return _keep_tables(card, tables, url.render_as_string(hide_password=True), "query `source.", workspace)
+
+
+def _fetch_events(card: Card, source: EventsSource, workspace: Workspace, room: Room) -> SourceFacts:
+    tables, shown = read_events(card, source, workspace, room)
+    return _keep_tables(card, tables, shown, "event log's table `", workspace)
+
+
+def _keep_tables(
+    card: Card, tables: Mapping[str, pa.Table], origin: str, what: str, workspace: Workspace
+) -> SourceFacts:
+    """what: begins the name that an error gives a table."""
     with tempfile.TemporaryDirectory(prefix="rectory-") as folder:
         scratch = Path(folder)
         rows = {
-            table: _write(card, table, content, f"the query `source.{table}`", scratch)
-            for table, content in tables.items()
+            table: _write(card, table, content, f"the {what}{table}`", scratch) for table, content in tables.items()
         }
         digests = [sha256_file(scratch / f"{table}.parquet") for table in tables]
-        facts = SourceFacts(card.name, source.kind, _fingerprint(card, digests), rows, shown)
+        shown = [f"{origin} {table}" for table in tables]
+        facts = SourceFacts(card.name, card.source.kind, _fingerprint(card, digests), rows, shown)
         if (known := _known(workspace.raw, facts.fingerprint)) is not None:
             return known
         _write_facts(facts, scratch)
