@@ -203,3 +203,12 @@ def test_faults_of_the_store_are_503_and_lists_go_on(store: Store, tmp_path: Pat
         other.close()
         until(lambda: http.post("/api/feedback", json=feedback).status_code == 200)
         assert [one["Id"] for one in http.get("/api/popular").json()] == ["i"]
+
+
+def test_an_item_with_a_megabyte_of_description_is_kept(store: Store) -> None:
+    with client(store, asked=False) as http:
+        item = {"ItemId": "long", "Comment": "\u00e9word " * 170_000, "Labels": {"text": "x" * 1000}}
+        assert http.post("/api/item", json=item).status_code == 200
+        assert http.get("/api/item/long").json()["Comment"] == item["Comment"]
+        until(lambda: http.get("/api/health/ready").status_code == 200)
+        assert "long" in [one["Id"] for one in http.get("/api/latest").json()]
