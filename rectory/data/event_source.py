@@ -1,7 +1,7 @@
 """The live event log as a data set's source: read by SQL, so that nothing of the service is imported.
 
-The store has a table `events` and, as the API was told them, `items` and `users`. Labels and contexts are JSON: what the
-card names as `context.NAME` or `labels.NAME` becomes a column of its own.
+The store has a table `events` and, as the API was told them, `items` and `users`. Labels and contexts are JSON: what
+the card names as `context.NAME` or `labels.NAME` becomes a column of its own.
 """
 
 from __future__ import annotations
