@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cli import backtest, data, models, runs, serving, tuning, up
+from cli import backtest, data, models, operate, runs, serving, tuning, up
 from rectory.errors import RectoryError
 
 INTERRUPTED = 130
@@ -29,6 +29,7 @@ backtest.add_to(app)
 data.add_to(app)
 serving.add_to(app)
 up.add_to(app)
+operate.add_to(app)
 
 
 @app.callback()

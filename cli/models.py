@@ -96,20 +96,39 @@ def promote(
     from rectory.registry.store import ModelStore
 
     store = ModelStore(project_workspace())
-    chosen = store.version(version)
+    chosen, before = store.version(version), store.champion()
     store.promote(chosen, f"by hand: {reason}")
+    _tell_promotion(chosen, before, reason)
     print(f"champion: version {chosen.version} ({chosen.candidate})")
 
 
 def rollback(
     to: Annotated[str | None, typer.Option(help="Version to go back to (default: the previous champion).")] = None,
     reason: Annotated[str, typer.Option(help="Why; kept in the audit log.")] = "",
+    block: Annotated[
+        bool, typer.Option("--block/--no-block", help="Keep the version that is left from coming back by itself.")
+    ] = True,
 ) -> None:
-    """Seat the previous champion again, in one step."""
+    """Seat the previous champion again, in one step; the version that is left may not come back by itself."""
+    from flows import events
     from rectory.registry.store import ModelStore
 
-    seated = ModelStore(project_workspace()).rollback(to, reason)
+    store = ModelStore(project_workspace())
+    before = store.champion()
+    seated = store.rollback(to, reason, block=block)
+    payload = {"version": seated.version, "candidate": seated.candidate, "run_id": "", "reason": reason}
+    replaced = {"replaces": before.version if before else None}
+    events.emit_by_hand(store.workspace, events.ROLLED_BACK, seated.dataset, {**payload, **replaced})
     print(f"champion: version {seated.version} ({seated.candidate})")
+
+
+def _tell_promotion(chosen: Any, before: Any, reason: str) -> None:
+    """Whoever listens rescores, as after any promotion."""
+    from flows import events
+
+    payload = {"version": chosen.version, "candidate": chosen.candidate, "run_id": "", "reason": f"by hand: {reason}"}
+    replaced = {"replaces": before.version if before else None}
+    events.emit_by_hand(project_workspace(), events.PROMOTED, chosen.dataset, {**payload, **replaced})
 
 
 def _bundle(version: str | None) -> Bundle:

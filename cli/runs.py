@@ -35,11 +35,12 @@ def run(
 
     from cli.progress import RunProgress
     from flows.children import interruptible
+    from flows.limits import project_at_work
     from flows.local_server import prefect_server
     from flows.progress import listening
     from rectory.data.card import load_card
     from rectory.errors import BusyError, GateRefused
-    from rectory.files import exclusive, read_json
+    from rectory.files import read_json
 
     console = Console(stderr=as_json)
     workspace = project_workspace()
@@ -50,7 +51,7 @@ def run(
     try:
         with (
             interruptible(),
-            exclusive(workspace.lock("run"), "rectory run", timeout_seconds=wait),
+            project_at_work(workspace, "rectory run", wait),
             RunProgress(console) as progress,
             listening(progress),
             prefect_server(workspace),

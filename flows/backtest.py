@@ -27,7 +27,7 @@ from prefect.runtime import flow_run
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows.engine import Engine, StepCommand, engine_of, run_command
-from flows.run import read_params
+from flows.sequences import read_params
 from flows.steps import run_step, told, write_params
 from rectory.data.canonical import AFTER_AS_OF
 from rectory.data.card import load_card

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from datetime import UTC, datetime
 
 from rectory.files import read_json, replacing, sha256_file, sha256_json, write_json
 from rectory.models.catalogue import modules_of
@@ -36,6 +36,8 @@ class Looked:
 
     earlier: Finished | None
     why: str
+    inputs_key: str
+    """Digest of all inputs: equal keys, equal results."""
 
 
 def inputs_of(workspace: Workspace, params: Params, fingerprint: str) -> dict[str, str]:
@@ -63,20 +65,22 @@ def inputs_of(workspace: Workspace, params: Params, fingerprint: str) -> dict[st
 def look(workspace: Workspace, params: Params, fingerprint: str) -> Looked:
     """The earlier run with equal inputs whose results all still exist; its champion is seated again if it lost the seat
     to another data set."""
-    record = _record(workspace, params.dataset)
+    inputs = inputs_of(workspace, params, fingerprint)
+    key = sha256_json(inputs)
+    record = workspace.finished(params.dataset)
     if not record.is_file():
-        return Looked(None, f"no run of {params.dataset} has ended well yet")
-    earlier, inputs = Finished(**read_json(record)), inputs_of(workspace, params, fingerprint)
-    if earlier.inputs_key != sha256_json(inputs):
+        return Looked(None, f"no run of {params.dataset} has ended well yet", key)
+    earlier = Finished(**read_json(record))
+    if earlier.inputs_key != key:
         changed = sorted(name for name in {*inputs, *earlier.inputs} if inputs.get(name) != earlier.inputs.get(name))
-        return Looked(None, f"changed since run {earlier.run_id}: {', '.join(changed)}")
+        return Looked(None, f"changed since run {earlier.run_id}: {', '.join(changed)}", key)
     if not (workspace.reports / earlier.run_id / "summary.json").is_file():
-        return Looked(None, f"the report of run {earlier.run_id} is gone")
+        return Looked(None, f"the report of run {earlier.run_id} is gone", key)
     if not _time_changes_nothing(params, Workspace(earlier.workspace, workspace.project)):
-        return Looked(None, f"rows that lay in the future at run {earlier.run_id} may be good now")
+        return Looked(None, f"rows that lay in the future at run {earlier.run_id} may be good now", key)
     if not ModelStore(workspace).seat_champion_of(params.dataset):
-        return Looked(None, f"{params.dataset} has no champion")
-    return Looked(earlier, f"nothing has changed since run {earlier.run_id}")
+        return Looked(None, f"{params.dataset} has no champion", key)
+    return Looked(earlier, f"nothing has changed since run {earlier.run_id}", key)
 
 
 def remember(workspace: Workspace, params: Params, fingerprint: str) -> None:
@@ -86,7 +90,20 @@ def remember(workspace: Workspace, params: Params, fingerprint: str) -> None:
     inputs = inputs_of(workspace, params, fingerprint)
     key, version = sha256_json(inputs), str(champion["version"])
     done = Finished(key, workspace.root.name, str(workspace.root), version, inputs)
-    write_json(_record(workspace, params.dataset), asdict(done))
+    if params.as_of is not None:
+        write_json(workspace.finished_date(params.dataset, date_label(params.as_of)), asdict(done))
+    write_json(workspace.finished(params.dataset), asdict(done))
+
+
+def date_label(moment: datetime) -> str:
+    """Name of a moment under which a finished run as of it is noted."""
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H%M%S}"
+
+
+def done_as_of(workspace: Workspace, dataset: str, moment: datetime) -> str | None:
+    """Run that ended well as of exactly this moment; None: there is none."""
+    record = workspace.finished_date(dataset, date_label(moment))
+    return str(read_json(record)["run_id"]) if record.is_file() else None
 
 
 def publish_again(earlier: Finished, workspace: Workspace, params: Params, seconds: float) -> None:
@@ -114,7 +131,3 @@ def _time_changes_nothing(params: Params, earlier: Workspace) -> bool:
     tables = read_json(earlier.validation)["tables"]
     reasons = {reason for table in tables.values() for part in ("quarantined", "filtered") for reason in table[part]}
     return not any("future" in reason or "after as_of" in reason for reason in reasons)
-
-
-def _record(workspace: Workspace, dataset: str) -> Path:
-    return workspace.state / "finished" / f"{dataset}.json"

@@ -114,6 +114,10 @@ def prefect_server(workspace: Workspace) -> Iterator[str]:
                         raise RectoryError(f"the Prefect server did not start on port {port}; {log} says why.")
                     time.sleep(_POLL_SECONDS)
                 announce(StepEvent("prefect server", "done", time.perf_counter() - asked, url.removesuffix("/api")))
+                # Nobody can hold a slot of a server that has just come up: what stands there is a killed run's.
+                from flows.limits import free_all
+
+                free_all()
                 began = datetime.now(UTC)
                 try:
                     yield url
@@ -121,6 +125,21 @@ def prefect_server(workspace: Workspace) -> Iterator[str]:
                     _deliver_history(began)
         finally:
             del os.environ["PREFECT_API_URL"]
+
+
+@contextmanager
+def known_server(workspace: Workspace) -> Iterator[str | None]:
+    """The server that the environment names, else that of the installation that is up, for the block; None: neither.
+
+    Import prefect inside.
+    """
+    there = running(workspace)
+    if (configured := os.environ.get("PREFECT_API_URL")) or there is None or not there.prefect:
+        yield configured or None
+        return
+    os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
+    with _environment(PREFECT_API_URL=there.prefect):
+        yield there.prefect
 
 
 @contextmanager

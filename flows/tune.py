@@ -17,7 +17,7 @@ from pydantic import Field
 
 from flows.engine import Ended, Engine, Running, StepCommand, engine_of, error_of
 from flows.progress import StepEvent, announce
-from flows.run import new_run_id, read_params
+from flows.sequences import new_run_id, read_params
 from flows.steps import run_step, told, write_params
 from rectory.errors import RectoryError, UsageError
 from rectory.files import write_json

@@ -93,6 +93,18 @@ class Workspace:
         """A compact copy of the last scored runs' lists, to compare the next ones with."""
         return self.state / f"scores-{safe_name(dataset, 'data set')}.parquet"
 
+    def kept_lists(self, dataset: str) -> Path:
+        """Folder of the lists of champion and previous at each scoring, until what then happened has judged them."""
+        return self.state / "lists" / safe_name(dataset, "data set")
+
+    def finished(self, dataset: str) -> Path:
+        """The last run of a data set that ended well."""
+        return self.state / "finished" / f"{safe_name(dataset, 'data set')}.json"
+
+    def finished_date(self, dataset: str, moment: str) -> Path:
+        """A run as of a given date that ended well."""
+        return self.state / "finished" / safe_name(dataset, "data set") / f"{safe_name(moment, 'date')}.json"
+
     def study(self, dataset: str, candidate: str) -> Path:
         """SQLite file of the tuning studies of one candidate; the scores of their users are in a folder beside it."""
         return self.state / "tuning" / f"{safe_name(dataset, 'data set')}-{safe_name(candidate, 'candidate')}.db"
@@ -115,6 +127,11 @@ class Workspace:
 
     def card(self, dataset: str) -> Path:
         return self.project / "datasets" / f"{safe_name(dataset, 'data set')}.yaml"
+
+    @property
+    def runs(self) -> Path:
+        """One folder a run; names sort by time."""
+        return self.project / "runs"
 
     @property
     def reports(self) -> Path:
@@ -242,6 +259,31 @@ class Workspace:
     @property
     def decision(self) -> Path:
         return self.root / "registry" / "decision.json"
+
+    @property
+    def answer(self) -> Path:
+        """What a person said to a challenger that waits for approval."""
+        return self.root / "registry" / "answer.json"
+
+    @property
+    def asked(self) -> Path:
+        """Which flow run is suspended until the answer."""
+        return self.root / "registry" / "asked.json"
+
+    @property
+    def told(self) -> Path:
+        """Which decision was told to those who listen."""
+        return self.root / "registry" / "told.json"
+
+    @property
+    def serving(self) -> Path:
+        """Who served when the run began and until when that was trained; written by the step serving."""
+        return self.root / "registry" / "serving.json"
+
+    @property
+    def guarded(self) -> Path:
+        """What the step guard found: champion against previous, by what then happened."""
+        return self.root / "guard" / "guard.json"
 
     @property
     def scores(self) -> Path:

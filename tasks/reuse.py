@@ -48,7 +48,8 @@ def run(params: Params, workspace: Workspace) -> Reused:
         version, warm = store.find(lineage.key), can_continue(params, candidate)
         if version is None and warm:
             version = store.find_continued(lineage.key)
-        if version is not None:
+        # What a disk has damaged is trained again, not brought back.
+        if version is not None and store.fault(version) is None:
             store.restore(version, workspace)
             lay_out(workspace.parent(candidate), Plan(parent_of(version)))
             found.append(candidate)

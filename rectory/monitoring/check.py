@@ -105,7 +105,11 @@ def _categories(workspace: Workspace, card: Card) -> dict[str, pd.Series]:
 
 
 def _champion(workspace: Workspace) -> tuple[pd.Timestamp | None, dict[str, Any] | None]:
-    """When the champion's training ended, as the promote step wrote it; None without one (`dvc repro`)."""
+    """When the champion's training ended, as the step serving or promote wrote it; None without one (`dvc repro`)."""
+    if workspace.serving.is_file():
+        serving = read_json(workspace.serving)
+        known = serving["version"] is not None
+        return (pd.Timestamp(serving["trained_until"]).tz_convert("UTC"), serving) if known else (None, None)
     if not workspace.decision.is_file():
         return None, None
     decision = read_json(workspace.decision)

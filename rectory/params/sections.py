@@ -166,6 +166,10 @@ class GateParams(Section):
     """A behavioural test that a challenger fails refuses it, is told, or is not looked at; baselines are spared."""
     behaviour_waive: tuple[str, ...] = ()
     """Behavioural tests that are told and refuse nobody."""
+    require_approval: bool = False
+    """A challenger that passed waits for a person's yes (docs/flows.md); an empty seat is filled without asking."""
+    approval_hours: Annotated[float, Field(gt=0, le=24 * 90)] = 72.0
+    """How long it waits; without an answer it is refused."""
 
 
 class ScoreParams(Section):
@@ -188,6 +192,25 @@ class DriftParams(Section):
     """Past windows that thresholds are learned from."""
     max_false_alarm_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     """Share of quiet windows that may raise an alarm."""
+
+
+class GuardParams(Section):
+    """Step guard: what was recommended, what then happened; a champion that does worse than the previous one goes."""
+
+    metric: Literal["ndcg", "recall", "precision", "map", "mrr", "hit_rate"] = "ndcg"
+    """Metric of each user's lists against what the user then took."""
+    k: Annotated[int, Field(ge=1, le=1000)] = 10
+    """Places of a list that are kept and looked at."""
+    users: Annotated[int, Field(ge=100)] = 20_000
+    """Users whose lists are kept at each scoring (always the same ones)."""
+    keep_days: Annotated[float, Field(gt=0)] = 30.0
+    """Lists older than this are thrown away."""
+    min_users: Annotated[int, Field(ge=2)] = 100
+    """Users with both lists and something taken since, that a rollback must rest on."""
+    max_loss: Share = 0.0
+    """Roll back when the whole interval of the champion's relative gain lies below minus this share."""
+    error_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    """Chance of a wrong rollback over all looks together, however often the guard looks."""
 
 
 class ReportParams(Section):
@@ -225,6 +248,7 @@ class Params(Section):
     gate: GateParams = GateParams()
     score: ScoreParams = ScoreParams()
     drift: DriftParams = DriftParams()
+    guard: GuardParams = GuardParams()
     report: ReportParams = ReportParams()
     serve: ServeParams = ServeParams()
     rules: RulesParams = RulesParams()

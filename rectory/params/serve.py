@@ -18,7 +18,8 @@ class ServeParams(Section):
     """Port to listen on; 0 takes a free one and says which."""
     workers: Annotated[int, Field(ge=1, le=64)] = 1
     """Processes. Each holds the model; all see each other's events within 200 ms."""
-    keys: Literal["auto", "required", "off"] = "auto"
+    # Not called `keys`: Prefect takes whatever has a `keys` for a mapping when it looks through a task's parameters.
+    api_keys: Literal["auto", "required", "off"] = Field(default="auto", alias="keys")
     """API keys: asked for on every bind, on none, or (auto) on all but loopback addresses."""
     cors_origins: tuple[str, ...] = ()
     """Origins of web pages that may call the API from a browser; empty: none."""

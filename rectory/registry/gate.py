@@ -28,6 +28,7 @@ class Contender:
     value: mean of the gate's metric. coverage: share of the catalogue in any list. popularity_share: share of places
     that hold a head item. lineage_key, recipe: None when unknown; equal recipes are one candidate with equal params.
     behaviour: results of the behavioural tests; None: they were not run.
+    blocked: why the version may not be promoted by itself. damaged: what is wrong with its files.
     """
 
     name: str
@@ -41,6 +42,8 @@ class Contender:
     lineage_key: str | None = None
     recipe: str | None = None
     behaviour: tuple[Behaviour, ...] | None = None
+    blocked: str | None = None
+    damaged: str | None = None
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,8 @@ class Decision:
     def to_dict(self) -> dict[str, Any]:
         """For decision.json. Numbers that are not finite become null."""
         before = self.champion
-        contender = {key: _plain(value) for key, value in vars(self.challenger).items() if key != "behaviour"}
+        left_out = {"behaviour", *(key for key in ("blocked", "damaged") if getattr(self.challenger, key) is None)}
+        contender = {key: _plain(value) for key, value in vars(self.challenger).items() if key not in left_out}
         if self.challenger.behaviour is not None:
             contender["behaviour"] = [vars(result) for result in self.challenger.behaviour]
         gains: dict[str, Any] = {"baselines": {rival.name: rival.gain.to_dict() for rival in self.baselines}}
@@ -164,7 +168,7 @@ def settle(cases: Sequence[Case], rules: GateParams, note: str | None = None) ->
         if decision.promote:
             return replace(decision, attempts=tuple(tried))
         tried.append(decision)
-    working = [one for one in tried if one.champion is None and _fault(one.challenger) is None]
+    working = [one for one in tried if one.champion is None and _may_sit(one.challenger)]
     if working:
         chosen = working[-1]
         missed = ", ".join(reason.rule for reason in chosen.reasons if not reason.passed)
@@ -194,6 +198,8 @@ def decide(
     if champion is not None and champion.lineage_key is not None and champion.lineage_key == challenger.lineage_key:
         text = f"{challenger.name} is already champion: same data, params, code and lock as {_seated(champion)}"
         reasons = [Reason("already_champion", False, text)]
+    elif challenger.damaged is not None:
+        reasons = [Reason("artefacts", False, f"{challenger.name} cannot be served: {challenger.damaged}")]
     elif (fault := _fault(challenger)) is not None:
         reasons = [Reason("measured", False, f"{challenger.name} cannot be judged: {fault}")]
     else:
@@ -205,7 +211,14 @@ def decide(
             challenger.behaviour, rules, challenger=challenger.name, baseline=challenger.baseline
         )
         reasons += _limits(challenger, rules)
+        if challenger.blocked is not None:
+            reasons.append(Reason("blocked", False, f"{challenger.name} is blocked: {challenger.blocked}"))
     return Decision(all(reason.passed for reason in reasons), challenger, champion, rivals, tuple(reasons))
+
+
+def _may_sit(challenger: Contender) -> bool:
+    """An empty seat asks for no evidence, but for files that load, numbers that mean something and no block."""
+    return challenger.blocked is None and challenger.damaged is None and _fault(challenger) is None
 
 
 def _fault(challenger: Contender) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
@@ -68,6 +68,8 @@ class Judging(Generic[S]):
         champion: of this run's data set; None: the seat is empty.
         bundle_of: loads a champion's bundle.
         note: why there is no champion to compare with, if it is not the first run.
+        blocked: candidate -> why its version may not be promoted by itself.
+        fault_of: what is wrong with a candidate's registered files; None: nothing.
     """
 
     def __init__(
@@ -80,6 +82,8 @@ class Judging(Generic[S]):
         champion: S | None,
         bundle_of: Callable[[S], Bundle],
         note: str | None = None,
+        blocked: Mapping[str, str] | None = None,
+        fault_of: Callable[[str], str | None] = lambda _candidate: None,
     ) -> None:
         self._params = params
         self._workspace = workspace
@@ -88,6 +92,8 @@ class Judging(Generic[S]):
         self._champion = champion
         self._bundle_of = bundle_of
         self._note = note
+        self._blocked = dict(blocked or {})
+        self._fault_of = fault_of
         self._baselines = [name for name, one in params.train.candidates.items() if one.baseline]
 
     def decide(self) -> Decision:
@@ -126,23 +132,32 @@ class Judging(Generic[S]):
             for rival in self._baselines
             if rival != name
         )
-        return Case(self._contender(name, own), self._seated(name, champion) if champion else None, rivals)
+        damaged = self._fault_of(name)
+        # Damaged files must not be loaded, and where the windows differ a comparison would do so.
+        comparable = champion is not None and (damaged is None or self._common_window is None)
+        seated = self._seated(name, champion) if champion is not None and comparable else None
+        return Case(self._contender(name, own, damaged), seated, rivals)
 
-    def _contender(self, name: str, own: Measured) -> Contender:
+    def _contender(self, name: str, own: Measured, damaged: str | None) -> Contender:
         folder = self._workspace.model(name)
-        bundle = Bundle.load(folder)
+        speed, size = 0.0, 0.0
+        if damaged is None:
+            speed = milliseconds_per_user(Bundle.load(folder), self._window.users, self._params.evaluate.k[0])
+            size = folder_mb(folder)
         return Contender(
             name=name,
             value=own.value,
             users=own.users,
             coverage=own.coverage,
             popularity_share=own.popularity_share,
-            milliseconds_per_user=milliseconds_per_user(bundle, self._window.users, self._params.evaluate.k[0]),
-            model_mb=folder_mb(folder),
+            milliseconds_per_user=speed,
+            model_mb=size,
             baseline=name in self._baselines,
             lineage_key=self._keys[name],
             recipe=recipe(self._params, name),
             behaviour=self._behaviour(name),
+            blocked=self._blocked.get(name),
+            damaged=damaged,
         )
 
     def _behaviour(self, name: str) -> tuple[Behaviour, ...] | None:

@@ -11,6 +11,7 @@ champion-<dataset>  previous-<dataset>: the same for each data set, so that goin
 from __future__ import annotations
 
 import getpass
+from datetime import UTC, datetime
 from typing import Any
 
 from rectory.errors import UsageError
@@ -18,12 +19,14 @@ from rectory.files import read_json
 from rectory.registry import audit
 from rectory.registry.versions import MODEL_NAME, Registered, Version, Versions
 
-__all__ = ["MODEL_NAME", "ModelStore", "Registered", "Version"]
+__all__ = ["MODEL_NAME", "ModelStore", "Registered", "Version", "blocked"]
 
 CHAMPION = "champion"
 PREVIOUS = "previous"
 CHALLENGER = "challenger"
 DECISION_FILE = "decision.json"
+BLOCKED = "blocked"
+"""Tag with the reason why a version may not be promoted by itself; empty: no longer."""
 _MAX_TAG = 5000
 
 
@@ -57,20 +60,26 @@ class ModelStore(Versions):
         """Make `version` the champion: audit line first, then `previous`, and `champion` in one step.
 
         Dying in between leaves the old champion; doing it again completes it. Seating the champion again is harmless.
+        A block on the version ends here: the gate never gets so far with one, so whoever does means it.
         """
         with self.writing():
             old = self.champion(version.dataset)
             self._audit("promoted", version, old, reason, by)
+            self._unblock(version)
             self._remember_serving()
             self._set_previous(version.dataset, old if old and old.version != version.version else None)
             self._set(CHAMPION, version)
             self._set(_of(CHAMPION, version.dataset), version)
 
-    def rollback(self, to: str | None = None, reason: str = "", by: str | None = None) -> Version:
+    def rollback(
+        self, to: str | None = None, reason: str = "", by: str | None = None, *, block: bool = True
+    ) -> Version:
         """Seat the previous champion, or version `to`, again; gives the new champion.
 
+        Args:
+            block: the version that is left may not be promoted by itself again; see `blocked`.
         Raises:
-            UsageError: there is no champion or nobody to go back to.
+            UsageError: there is no champion or nobody to go back to, or the previous one is blocked.
         """
         with self.writing():
             old = self.champion()
@@ -83,13 +92,37 @@ class ModelStore(Versions):
                     f"version {old.version} ({old.candidate}) has no {'other' if to else 'previous'} champion to go "
                     f"back to. Name a version: `rectory rollback --to N`; registered are {known}."
                 )
+            why = blocked(target)
+            if why and not to:
+                raise UsageError(
+                    f"the previous champion, version {target.version} ({target.candidate}), is blocked: {why}. "
+                    f"If it shall serve all the same, name it: `rectory rollback --to {target.version}`."
+                )
             self._audit("rolled back", target, old, reason or "asked for by hand", by)
+            if block:
+                self._block(old, f"rolled back by {by or user_name()}: {reason or 'no reason was given'}")
+            self._unblock(target)
             self._remember_serving()
             # The champion first: were `previous` moved first, dying in between would forget whom to go back to.
             self._set(CHAMPION, target)
             self._set(_of(CHAMPION, target.dataset), target)
             self._set_previous(target.dataset, old if old.dataset == target.dataset else None)
             return target
+
+    def block(self, version: Version, reason: str, by: str | None = None) -> None:
+        """Keep a version from being promoted by itself; by hand it can."""
+        with self.writing():
+            self._audit("blocked", version, None, reason, by)
+            self._block(version, f"{by or user_name()}: {reason}")
+
+    def unblock(self, version: Version, reason: str, by: str | None = None) -> bool:
+        """Let the gate judge the version like any other again; False: it was not blocked."""
+        with self.writing():
+            if blocked(version) is None:
+                return False
+            self._audit("unblocked", version, None, reason, by)
+            self._unblock(version)
+            return True
 
     def seat_champion_of(self, dataset: str) -> bool:
         """Let the champion of `dataset` serve (again), after another data set's was seated; False: it has none."""
@@ -121,12 +154,18 @@ class ModelStore(Versions):
                 return
             call(lambda: client.log_dict(version.run_id, decision, DECISION_FILE), "store the decision")
             tags = {
-                "decision": "promoted" if decision["promoted"] else "refused",
+                "decision": _word(decision),
                 "decision_run": str(decision.get("run_id", "")),
                 "decision_reasons": "\n".join(reasons)[:_MAX_TAG],
             }
             for name, text in tags.items():
                 self._tag(version, name, text)
+
+    def note(self, version: Version, event: str, by: str, text: str) -> None:
+        """What a person (or the clock) said about a version that waited for approval: a tag and an audit line."""
+        with self.writing():
+            self._audit(event, version, None, text, by)
+            self._tag(version, "approval", f"{event} by {by}: {text}"[:_MAX_TAG])
 
     def status(self, decisions: int = 5) -> dict[str, Any]:
         """Who serves and why: {champion, previous, challenger, data, drift, last_decisions}, newest decision first."""
@@ -201,10 +240,28 @@ class ModelStore(Versions):
             lambda: client.set_model_version_tag(MODEL_NAME, version.version, name, text), f"tag {version.version}"
         )
 
+    def _block(self, version: Version, text: str) -> None:
+        self._tag(version, BLOCKED, f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {text}"[:_MAX_TAG])
+
+    def _unblock(self, version: Version) -> None:
+        if blocked(version) is not None:
+            self._tag(version, BLOCKED, "")
+
     def _audit(self, event: str, version: Version, old: Version | None, reason: str, by: str | None) -> None:
         facts = {"version": version.version, "candidate": version.candidate, "dataset": version.dataset}
         before = {"replaces": old.version if old else None}
-        audit.append(self.workspace, event, {**facts, **before, "reason": reason, "by": by or _user()})
+        audit.append(self.workspace, event, {**facts, **before, "reason": reason, "by": by or user_name()})
+
+
+def blocked(version: Version) -> str | None:
+    """Why a version may not be promoted by itself; None: it may."""
+    return version.tags.get(BLOCKED) or None
+
+
+def _word(decision: dict[str, Any]) -> str:
+    if decision.get("waiting"):
+        return "waiting"
+    return "promoted" if decision["promoted"] else "refused"
 
 
 def _of(seat: str, dataset: str) -> str:
@@ -216,7 +273,7 @@ def _named(version: Version | None) -> dict[str, Any] | None:
     return {"name": version.candidate, "version": version.version} if version else None
 
 
-def _user() -> str:
+def user_name() -> str:
     """Login name; in a container the user may have none."""
     try:
         return getpass.getuser()

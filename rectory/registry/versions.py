@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlparse
 
 from rectory.errors import StoreError, UsageError
-from rectory.files import exclusive, read_json, replacing
+from rectory.files import exclusive, read_json, replacing, tree_digests
 from rectory.models.bundle import Bundle
 from rectory.registry.connection import Connection
 from rectory.registry.publish import log_facts, log_model
-from rectory.registry.record import BEHAVIOUR_FILE, CURVE_FILE, FIT_FILE, TIMING_FILE, Record, RunContext
+from rectory.registry.record import BEHAVIOUR_FILE, CURVE_FILE, DIGESTS_FILE, FIT_FILE, TIMING_FILE, Record, RunContext
 from rectory.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -80,6 +80,10 @@ class Registered:
 
     version: Version
     reused: bool
+
+
+class MissingFilesError(StoreError):
+    """The store answers, but a version's files are not there."""
 
 
 class Versions:
@@ -146,19 +150,23 @@ class Versions:
             links.insert(0, parent)
         return links
 
-    def bundle_folder(self, version: Version) -> Path:
+    def bundle_folder(self, version: Version, *, fresh: bool = False) -> Path:
         """Folder of the version's bundle: in place when the artifacts are local files, else a cached download.
 
+        Args:
+            fresh: download again what is cached.
         Raises:
-            StoreError: the files are gone or cannot be reached.
+            MissingFilesError: the files are gone. StoreError: they cannot be reached.
         """
         call, client = self.connection.call, self.connection.client()
         model = call(lambda: client.get_logged_model(version.model_id), f"find the files of version {version.version}")
         inside = f"artifacts/{version.candidate}"
         local = local_path(model.artifact_location)
+        if fresh and not local:
+            shutil.rmtree(self._cache(version) / "bundle", ignore_errors=True)
         folder = local / inside if local else self._downloaded(version, inside)
         if not (folder / "bundle.json").is_file():
-            raise StoreError(
+            raise MissingFilesError(
                 f"the files of {MODEL_NAME} version {version.version} are missing at {folder}. Put the folder back, or "
                 f"rebuild it from the same data: delete the version in MLflow and run `rectory run` again."
             )
@@ -167,6 +175,25 @@ class Versions:
     def bundle(self, version: Version) -> Bundle:
         """The version's bundle."""
         return Bundle.load(self.bundle_folder(version))
+
+    def fault(self, version: Version) -> str | None:
+        """What is wrong with the version's files, by the digests that were noted at its registration; None: nothing.
+
+        Raises:
+            StoreError: the store cannot be reached, which says nothing about the files.
+        """
+        noted = self.artifact(version, DIGESTS_FILE)
+        if noted is None:
+            return "the digests of its files are gone"
+        try:
+            folder = self.bundle_folder(version, fresh=True)
+        except MissingFilesError as error:
+            return str(error)
+        expected, found = read_json(noted), tree_digests(folder)
+        wrong = sorted(name for name in {*expected, *found} if expected.get(name) != found.get(name))
+        if not wrong:
+            return None
+        return f"{len(wrong)} of its files differ from what was registered ({', '.join(wrong[:3])}) in {folder}"
 
     def artifact(self, version: Version, name: str) -> Path | None:
         """A file that was logged beside the version (names: record.py); None when it has none of that name."""

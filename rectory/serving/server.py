@@ -44,14 +44,14 @@ def keys_asked(params: ServeParams, host: str, store: Store) -> bool:
     Raises:
         UsageError: they do and there is none, so that nobody could come in; or keys are off on a public address.
     """
-    if params.keys == "off":
+    if params.api_keys == "off":
         if not is_loopback(host):
             raise UsageError(
                 f"serve.keys is off, but {host} can be reached from other machines. Say auto or required, or bind to "
                 "127.0.0.1."
             )
         return False
-    if params.keys == "auto" and is_loopback(host):
+    if params.api_keys == "auto" and is_loopback(host):
         return False
     store.open()
     try:
