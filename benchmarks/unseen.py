@@ -80,7 +80,7 @@ def sparse_log(seed: int = 0) -> Log:
     rows = []
     for user in range(users):
         likes = rng.choice(kinds, 2, replace=False)
-        arrived = days * (1.0 - np.sqrt(rng.random())) if rng.random() < 0.98 else days * rng.uniform(0.85, 1.0)
+        arrived = days * (1.0 - np.sqrt(rng.random())) if rng.random() < 0.99 else days * rng.uniform(0.85, 1.0)
         count = rng.geometric(0.36)
         at = np.minimum(arrived + np.concatenate([[0.0], np.cumsum(rng.exponential(22.0, count - 1))]), days)
         for day in at[at < days]:
