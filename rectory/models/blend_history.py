@@ -26,6 +26,9 @@ ITEM = (
     "item_age",
     "item_again",
     "item_breadth",
+    "item_takers",
+    "item_pull",
+    "item_newcomers",
     "item_untouched",
 )
 USER = ("user_activity", "user_variety", "user_idle", "user_again", "user_unknown")
@@ -40,6 +43,7 @@ class History:
     keys: (n_pairs,) int64, user * n_items + item, ascending. pairs: (n_pairs, len(PAIR)). items: (n_items, len(ITEM)).
     users: (n_users + 1, len(USER)), the last row is the user of whom nothing is known.
     profile: (n_users, n_values) share of the user's recent interactions with each declared feature value.
+    fresh: (n_users, n_values) 1 / (1 + days since the user last took an item with the value).
     features: (n_items, n_values) declared item features. groups: (n_values,) group of each value or -1.
     group_names: names of the groups.
     """
@@ -49,6 +53,7 @@ class History:
     items: Float32Array
     users: Float32Array
     profile: csr_array
+    fresh: csr_array
     features: csr_array
     groups: Int32Array
     group_names: tuple[str, ...]
@@ -72,6 +77,7 @@ class History:
             items=_item_columns(train, age, window_days, pairs),
             users=_user_columns(train, age, pairs),
             profile=csr_array(shares @ train.item_features.matrix, dtype=np.float32),
+            fresh=_freshness(pairs, train.item_features.matrix, train.n_users),
             features=train.item_features.matrix,
             groups=groups,
             group_names=names,
@@ -80,7 +86,8 @@ class History:
     @property
     def names(self) -> tuple[str, ...]:
         """Of the columns of `columns`."""
-        return (*PAIR, *ITEM, *USER, *(f"likes_{name}" for name in self.group_names))
+        liked = (f"{part}_{name}" for part in ("likes", "fresh") for name in self.group_names)
+        return (*PAIR, *ITEM, *USER, *liked)
 
     def columns(self, users: Int32Array, row: Array, item: Array) -> Float32Array:
         """(m, len(names)) facts of the pairs (users[row], item).
@@ -93,7 +100,7 @@ class History:
         key = user.astype(np.int64) * len(self.items) + item
         place = np.minimum(np.searchsorted(self.keys, key), max(len(self.keys) - 1, 0))
         known = (self.keys[place] == key) & (user >= 0) if len(self.keys) else np.zeros(len(key), dtype=bool)
-        ends = np.cumsum([0, len(PAIR), len(ITEM), len(USER), len(self.group_names)])
+        ends = np.cumsum([0, len(PAIR), len(ITEM), len(USER)])
         of_pair = np.full((len(row), len(PAIR)), np.nan, dtype=np.float32)
         of_pair[known] = self.pairs[place[known]]
         found[:, : ends[1]] = of_pair
@@ -104,20 +111,23 @@ class History:
         return found
 
     def _affinities(self, users: Int32Array, row: Array, item: Array) -> Float32Array:
-        """(m, n_groups): how much of the user's history shares the item's values, for each declared feature."""
-        dense = np.zeros((len(users), self.profile.shape[1]), dtype=np.float32)
-        known = np.flatnonzero(users >= 0)
-        dense[known] = self.profile[users[known]].toarray()
+        """(m, 2 * n_groups): how much of the user's history shares the item's values of each declared feature, and
+        how lately any of it did."""
         lengths = np.diff(self.features.indptr)[item]
         pair = np.repeat(np.arange(len(item)), lengths)
         place = np.arange(len(pair)) + np.repeat(self.features.indptr[item] - np.cumsum(lengths) + lengths, lengths)
         value = self.features.indices[place]
         group = self.groups[value]
-        product = dense[row[pair], value] * self.features.data[place]
-        cell = pair * len(self.group_names) + group
-        kept = group >= 0
-        size = len(item) * len(self.group_names)
-        return np.bincount(cell[kept], product[kept], size).reshape(len(item), len(self.group_names)).astype(np.float32)
+        n, kept = len(self.group_names), group >= 0
+        pair, value, group, weight = pair[kept], value[kept], group[kept], self.features.data[place][kept]
+        known = np.flatnonzero(users >= 0)
+        dense = np.zeros((len(users), self.profile.shape[1]), dtype=np.float32)
+        dense[known] = self.profile[users[known]].toarray()
+        likes = np.bincount(pair * n + group, dense[row[pair], value] * weight, len(item) * n)
+        dense[known] = self.fresh[users[known]].toarray()
+        fresh = np.zeros(len(item) * n, dtype=np.float32)
+        np.maximum.at(fresh, pair * n + group, dense[row[pair], value])
+        return np.hstack([likes.reshape(len(item), n), fresh.reshape(len(item), n)]).astype(np.float32)
 
     @property
     def n_items(self) -> int:
@@ -128,7 +138,7 @@ class History:
         return self.items[:, ITEM.index(name)]
 
     def save(self, folder: Path) -> None:
-        """history.npz, profile.npz, values.npz."""
+        """history.npz, profile.npz, fresh.npz, values.npz."""
         write_arrays(
             folder / "history.npz",
             {
@@ -137,6 +147,7 @@ class History:
             },
         )
         write_sparse(folder / "profile.npz", self.profile)
+        write_sparse(folder / "fresh.npz", self.fresh)
         write_sparse(folder / "values.npz", self.features)
 
     @classmethod
@@ -146,6 +157,7 @@ class History:
         return cls(
             **arrays,
             profile=read_sparse(folder / "profile.npz"),
+            fresh=read_sparse(folder / "fresh.npz"),
             features=read_sparse(folder / "values.npz"),
             group_names=names,
         )
@@ -202,6 +214,10 @@ def _item_columns(train: TrainingSet, age: Float64Array, window_days: float, pai
     users = np.bincount(pairs.item, minlength=n)
     again = np.bincount(pairs.item, pairs.days > 1, n) / np.maximum(users, 1)
     usual = ever / np.maximum(np.nan_to_num(first, nan=1.0), window_days)
+    # Whom an item draws: users, however often they took it, against those who had not had it.
+    takers, new = (np.bincount(pairs.item, since <= window_days, n) for since in (pairs.last, pairs.first))
+    active = np.count_nonzero(pairs.of_user)
+    pull = takers / (active - users + takers + 1.0)
     trend = np.log1p(window / window_days) - np.log1p(usual)
     return np.column_stack(
         [
@@ -211,7 +227,10 @@ def _item_columns(train: TrainingSet, age: Float64Array, window_days: float, pai
             trend,
             np.log1p(first),
             again,
-            users / max(np.count_nonzero(pairs.of_user), 1),
+            users / max(active, 1),
+            _share_of_most(takers),
+            _share_of_most(pull),
+            new / np.maximum(takers, 1),
             users == 0,
         ]
     ).astype(np.float32)
@@ -232,6 +251,20 @@ def _user_columns(train: TrainingSet, age: Float64Array, pairs: _Pairs) -> Float
     ]
     nobody = np.array([[0.0, 0.0, np.nan, 0.0, 1.0]])
     return np.vstack([np.column_stack(columns).reshape(n, len(USER)), nobody]).astype(np.float32)
+
+
+def _freshness(pairs: _Pairs, features: csr_array, n_users: int) -> csr_array:
+    """(n_users, n_values) `History.fresh`."""
+    lengths = np.diff(features.indptr)[pairs.item]
+    pair = np.repeat(np.arange(len(pairs.item)), lengths)
+    place = np.arange(len(pair)) + np.repeat(features.indptr[pairs.item] - np.cumsum(lengths) + lengths, lengths)
+    n_values = max(features.shape[1], 1)
+    key = pairs.user[pair].astype(np.int64) * n_values + features.indices[place]
+    order = np.lexsort((pairs.last[pair], key))
+    latest = order[np.diff(key[order], prepend=-1) != 0]
+    value = (1.0 / (1.0 + pairs.last[pair[latest]])).astype(np.float32)
+    found = (value, (key[latest] // n_values, key[latest] % n_values))
+    return csr_array(found, shape=(n_users, features.shape[1]))
 
 
 def _groups(train: TrainingSet) -> tuple[Int32Array, tuple[str, ...]]:

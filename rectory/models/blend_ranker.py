@@ -183,9 +183,8 @@ class Ranker:
         groups: dict[str, float] = {}
         for name, value in zip(self._booster.feature_name(), values[:-1], strict=True):
             head, _, tail = name.partition("_")
-            words = _WORDS.get(head) or (
-                f"same {tail} as what this user takes" if head == "likes" else f"what {tail} says"
-            )
+            liked = head in ("likes", "fresh")
+            words = _WORDS.get(head) or (f"same {tail} as what this user takes" if liked else f"what {tail} says")
             groups[words] = groups.get(words, 0.0) + float(value)
         return [Reason("an average proposal", float(values[-1])), *(Reason(*one) for one in groups.items())]
 

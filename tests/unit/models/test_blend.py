@@ -200,3 +200,21 @@ def test_examples_of_fewer_sources_or_users_are_those_that_asking_them_alone_giv
     np.testing.assert_array_equal(cut.proposals.row, fresh.proposals.row)
     assert cut.n == fresh.n == 20
     assert cut.x.shape[1] == len(moment.only(["own", "transitions"]).names)
+
+
+def test_history_knows_whom_an_item_draws_and_how_lately_its_kind_was_taken() -> None:
+    """Item 0 was taken by user 0 again and again, item 1 by users 1 and 2 once each in the window; both of group 0."""
+    day = [100, 150, 185, 190, 195, 198]
+    train = training_set(
+        [0, 0, 0, 0, 1, 2], [0, 0, 0, 0, 1, 1], day, n_users=4, n_items=3, repeats=True, item_groups=[0, 0, 1]
+    )
+    history = History.of(train, 20.0)
+    assert history.item("item_takers").tolist() == [0.5, 1.0, 0.0]
+    assert history.item("item_newcomers").tolist() == [0.0, 1.0, 0.0], "user 0 knew item 0 before the window"
+    pull = history.item("item_pull")
+    assert pull[1] == 1.0
+    assert pull[0] == pytest.approx((1 / (3 - 1 + 1 + 1)) / (2 / (3 - 2 + 2 + 1)))
+    users = np.array([0, 3, -1], dtype=np.int32)
+    columns = history.columns(users, np.array([0, 0, 1, 2]), np.array([1, 2, 1, 1], dtype=np.int32))
+    (place,) = (place for place, name in enumerate(history.names) if name.startswith("fresh_"))
+    assert columns[:, place].tolist() == pytest.approx([1 / (1 + 10), 0.0, 0.0, 0.0])
