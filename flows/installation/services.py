@@ -62,6 +62,7 @@ class Service:
     health: address that answers 200 when it can be used. url: what to open, for people. port: where it listens.
     needs: services that must be healthy (or, if `once`, over) before it starts. once: it does its work and ends.
     watches: file whose change lets a service that ends do its work again. when_it_fails: what that means, in words.
+    may_refuse: exit code 2 is told and tried again now and then; the rest of the installation does without it.
     spares_its_own: what it has started lives on when it dies: a flow run needs no worker to be seen through.
     """
 
@@ -79,6 +80,7 @@ class Service:
     watches: Path | None = None
     when_it_fails: str = ""
     spares_its_own: bool = False
+    may_refuse: bool = False
 
     def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
         """The whole environment of its process."""
@@ -99,7 +101,7 @@ def services(settings: Settings, only: Iterable[str] = ()) -> tuple[Service, ...
         MLFLOW: _mlflow,
         **({DEPLOYMENTS: _deployments} if _is_there("flows.deployments") else {}),
         WORKER: _worker,
-        **({API: _api} if _is_there("cli.serve") else {}),
+        **({API: _api} if _is_there("rectory.serving.engine") else {}),
     }
     chosen = list(only) or list(makers)
     if unknown := sorted(set(chosen) - set(makers)):
@@ -242,7 +244,7 @@ def _api(settings: Settings, clients: Mapping[str, str]) -> Service:
     host, port, address = settings.host, settings.ports[API], settings.address(API)
     return Service(
         name=API,
-        command=_python("cli.main", "serve", "--host", host, "--port", str(port)),
+        command=_python("flows.installation.serving", str(settings.project), host, str(port)),
         what="live recommendations",
         env=clients,
         without=_secrets_of_others(API),
@@ -252,4 +254,5 @@ def _api(settings: Settings, clients: Mapping[str, str]) -> Service:
         health=f"{address}/api/health/live",
         url=f"{address}/docs",
         needs=(MLFLOW,),
+        may_refuse=True,
     )

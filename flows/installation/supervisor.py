@@ -21,7 +21,9 @@ from flows.installation import marked, ports
 from flows.installation.services import Service
 from rectory.errors import RectoryError
 
-WAITING, STARTING, HEALTHY, PAUSING, DONE, FAILED = "waiting", "starting", "healthy", "pausing", "done", "failed"
+WAITING, STARTING, HEALTHY, PAUSING = "waiting", "starting", "healthy", "pausing"
+DONE, FAILED = "done", "failed"  # of a service that ends
+REFUSED = "refused"
 _WRONG_USE = 2
 _TAIL_LINES = 12
 
@@ -66,13 +68,15 @@ class Supervised:
     deaths: int = 0
     """In a row, without a calm time in between."""
     restarts: int = 0
+    told: str = ""
+    """Why it refused, as told last."""
     seen: float | None = None
     """Change time of the watched file that the last start knew."""
 
     @property
     def ready(self) -> bool:
         """What needs it can start: it is healthy, or over if it is one that ends."""
-        return self.state in ((DONE, FAILED) if self.service.once else (HEALTHY,))
+        return self.state in ((DONE, FAILED) if self.service.once else (HEALTHY, REFUSED))
 
     def turn(self, state: str) -> None:
         self.state, self.since = state, time.monotonic()
@@ -188,7 +192,7 @@ class Supervisor:
             self._start(one)
 
     def _may_start(self, one: Supervised, now: float) -> bool:
-        if one.state == PAUSING:
+        if one.state in (PAUSING, REFUSED):
             return now >= one.again_at
         return one.state == WAITING and all(self.all[name].ready for name in one.service.needs)
 
@@ -228,7 +232,7 @@ class Supervisor:
         if service.health is None:
             return True
         try:
-            with urllib.request.urlopen(service.health, timeout=3) as answer:  # noqa: S310 - our own http address
+            with urllib.request.urlopen(service.health, timeout=5) as answer:  # noqa: S310 - our own http address
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError, ValueError):
             return False
@@ -245,12 +249,21 @@ class Supervisor:
         elif one.service.once and (code == _WRONG_USE or one.deaths + 1 >= self.pace.loop):
             one.turn(FAILED)
             self._tell(one.service.name, f"{_end(code)}. {one.service.when_it_fails}\n{one.tail()}")
+        elif one.service.may_refuse and code == _WRONG_USE:
+            self._refused(one)
         else:
             if not one.service.spares_its_own:
                 # A server's workers would hold its port, and answer for it.
                 marked.end(marked.find(self.token, one.service.name), self.pace.grace)
             self._pause(one, _end(code))
         self._told_of_change()
+
+    def _refused(self, one: Supervised) -> None:
+        one.turn(REFUSED)
+        one.again_at = time.monotonic() + self.pace.longest_pause
+        if one.tail() != one.told:
+            one.told = one.tail()
+            self._tell(one.service.name, f"refuses to start:\n{one.told}")
 
     def _told_of_change(self) -> None:
         if self._booted:

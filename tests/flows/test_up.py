@@ -1,0 +1,167 @@
+"""`rectory up` as a user types it, once, with SQLite: what is up, where it listens, what it survives, how it ends."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import urllib.request
+from base64 import b64encode
+from collections.abc import Iterator
+from typing import Any
+
+import psutil
+import pytest
+
+from rectory.registry.connection import Connection
+from rectory.workspace import Workspace
+from tests.operations import Up, answers, until
+from tests.shop import make_project
+
+pytestmark = pytest.mark.server
+
+PASSWORD = "rectory:prefect-planted-secret"
+SECRETS = {"PREFECT_SERVER_API_AUTH_STRING": PASSWORD, "AWS_SECRET_ACCESS_KEY": "s3-planted-secret"}
+TELEMETRY_OFF = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DVC_NO_ANALYTICS": "1",
+}
+
+
+class Sockets(threading.Thread):
+    """Notes the addresses of every socket of an installation's processes, again and again, until told to stop."""
+
+    def __init__(self, installation: Up) -> None:
+        super().__init__(daemon=True)
+        self.installation, self.done = installation, threading.Event()
+        self.seen: set[tuple[str, str, str]] = set()
+        self.looks = 0
+
+    def run(self) -> None:
+        while not self.done.wait(0.1):
+            self.looks += 1
+            for process in self.installation.family():
+                try:
+                    for one in process.net_connections("inet"):
+                        end = one.raddr or one.laddr
+                        self.seen.add(("to" if one.raddr else "at", end.ip if end else "", str(one.status)))
+                except psutil.Error:
+                    continue
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    made = Up(make_project(tmp_path_factory.mktemp("up") / "project", code=True), SECRETS)
+    made.sockets = Sockets(made)  # type: ignore[attr-defined]
+    made.sockets.start()  # type: ignore[attr-defined]
+    try:
+        made.until_up()
+        yield made
+    finally:
+        if made.process.poll() is None:
+            made.stop()
+
+
+def prefect(installation: Up, path: str, body: Any = None) -> Any:
+    """A call of Prefect's API."""
+    request = urllib.request.Request(  # noqa: S310 - our own http address
+        f"{installation.address('prefect')}/api/{path}",
+        data=None if body is None else json.dumps(body).encode(),
+        headers={
+            "Content-Type": "application/json",
+            "Authorization": f"Basic {b64encode(PASSWORD.encode()).decode()}",
+        },
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+        return json.load(answer)
+
+
+def test_one_table_shows_all_that_is_up_and_where(installation: Up) -> None:
+    table = installation.text
+    for service in ("prefect", "mlflow"):
+        assert installation.address(service) in table
+        assert answers(f"{installation.address(service)}{'/api' if service == 'prefect' else ''}/health")
+    assert "worker" in table
+    assert answers(f"{installation.address('worker')}/health")
+
+
+def test_nothing_listens_beyond_loopback_and_nothing_leaves(installation: Up) -> None:
+    sockets: Sockets = installation.sockets  # type: ignore[attr-defined]
+    sockets.done.set()
+    sockets.join()
+    assert sockets.looks > 20
+    assert {address for _, address, _ in sockets.seen if address not in ("127.0.0.1", "::1", "")} == set()
+    assert any(how == "at" and status == psutil.CONN_LISTEN for how, _, status in sockets.seen)
+    for service in installation.facts()["services"]:
+        environ = psutil.Process(installation.pid(service)).environ()
+        assert {name: environ.get(name) for name in TELEMETRY_OFF} == TELEMETRY_OFF, service
+    config = (installation.folder / ".dvc" / "config").read_text()
+    assert "analytics = false" in config
+    assert "check_update = false" in config
+
+
+def test_secrets_are_in_no_log_argument_or_file_and_only_where_they_are_needed(installation: Up) -> None:
+    assert answers(f"{installation.address('prefect')}/api/flows/filter", 401) or answers(
+        f"{installation.address('prefect')}/api/admin/version", 401
+    )
+    planted = [value.rpartition(":")[2] for value in SECRETS.values()]
+    for process in installation.family():
+        assert not any(secret in " ".join(process.cmdline()) for secret in planted)
+    told = [installation.said, *(installation.folder / ".rectory").rglob("*.log"), *installation.folder.rglob("*.json")]
+    for path in told:
+        assert not any(secret in path.read_text(errors="replace") for secret in planted), path
+    assert "PREFECT_SERVER_API_AUTH_STRING" not in psutil.Process(installation.pid("worker")).environ()
+    assert "PREFECT_SERVER_API_AUTH_STRING" not in psutil.Process(installation.pid("mlflow")).environ()
+
+
+def test_other_commands_find_its_servers_and_a_second_one_is_refused(
+    installation: Up, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    workspace = Workspace(installation.folder, installation.folder)
+    assert Connection(workspace).uri == installation.address("mlflow")
+    told = installation.rectory("up", code=1).stderr
+    assert f"up already by process {installation.process.pid}" in told
+    assert "Traceback" not in told
+
+
+def test_a_schedule_makes_runs_on_the_real_server(installation: Up) -> None:
+    """With SQLAlchemy 2.1 the server comes up, answers, and its schedules make nothing."""
+    flow = prefect(installation, "flows/", {"name": "scheduled"})["id"]
+    schedule = {"schedule": {"interval": 3600}, "active": True}
+    made = prefect(installation, "deployments/", {"name": "hourly", "flow_id": flow, "schedules": [schedule]})["id"]
+    wanted = {"deployments": {"id": {"any_": [made]}}}
+    runs = until(lambda: prefect(installation, "flow_runs/filter", wanted), "the schedule makes a run")
+    assert {run["state"]["type"] for run in runs} == {"SCHEDULED"}
+    assert all(run["auto_scheduled"] for run in runs)
+
+
+@pytest.mark.parametrize("service", ["prefect", "mlflow", "worker"])
+def test_what_is_killed_comes_back_with_its_state(installation: Up, service: str) -> None:
+    old = installation.pid(service)
+    installation.kill(service)
+    installation.until_said(f"{service} healthy again")
+    assert installation.pid(service) != old
+    if service == "prefect":
+        assert prefect(installation, "deployments/filter", {"deployments": {"name": {"any_": ["hourly"]}}})
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL])
+def test_even_kill_9_leaves_no_orphan_and_is_not_taken_for_up(installation: Up, number: int) -> None:
+    assert installation.stop(number) == -number
+    workspace = Workspace(installation.folder, installation.folder)
+    assert workspace.installation.is_file()
+    assert Connection(workspace).uri.startswith("sqlite:///")
+
+
+def test_ctrl_c_while_it_starts_stops_what_has_started(installation: Up) -> None:
+    installation.start()
+    until(lambda: len(installation.family()) > 2, "the first services are born")
+    installation.token = next(
+        filter(None, (one.environ().get("RECTORY_UP") for one in installation.family()[1:] if one.is_running())), ""
+    )
+    assert installation.stop(signal.SIGINT) == 0
+    assert installation.text.splitlines()[-1].endswith("rectory stopped")
+    assert "Traceback" not in installation.text
