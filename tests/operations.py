@@ -1,4 +1,4 @@
-"""An installation for tests: `rectory up` in a terminal of its own, PostgreSQL, an S3 API; on loopback and free ports."""
+"""An installation for tests: `rectory up` in its own terminal, PostgreSQL, an S3 API; on loopback and free ports."""
 
 from __future__ import annotations
 
