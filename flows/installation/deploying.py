@@ -5,8 +5,8 @@ A process of its own, so that the supervisor never imports prefect. Exit code 2:
 
 from __future__ import annotations
 
-import importlib
 import sys
+from importlib import import_module
 from pathlib import Path
 
 from rectory.errors import RectoryError
@@ -19,7 +19,10 @@ def main(project: str) -> int:
 
     try:
         load_params(Workspace(project=project).params_file)
-        made = importlib.import_module("flows.deployments").deploy(Path(project))
+        from flows.installation.lost_runs import watch_for_lost_runs
+
+        made = import_module("flows.deployments").deploy(Path(project))
+        watch_for_lost_runs()
     except RectoryError as error:
         sys.stderr.write(f"rectory: {error}\n")
         return error.exit_code

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from flows.installation.lost_runs import HEARTBEAT_SECONDS
 from flows.installation.settings import (
     API,
     MLFLOW,
@@ -227,6 +228,8 @@ def _worker(settings: Settings, clients: Mapping[str, str]) -> Service:
             **clients,
             "PREFECT_WORKER_WEBSERVER_HOST": settings.bound_to(WORKER),
             "PREFECT_WORKER_WEBSERVER_PORT": str(port),
+            # By this a run whose process is gone is told from one that is at work: see lost_runs.
+            "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
             "PREFECT_WORKER_QUERY_SECONDS": settings.environ.get("PREFECT_WORKER_QUERY_SECONDS", "5"),
             # Flows run in this Python and may call its tools.
             "PATH": os.pathsep.join((str(Path(sys.executable).parent), settings.environ.get("PATH", ""))),
