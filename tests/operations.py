@@ -117,6 +117,17 @@ class Up:
     def pid(self, service: str) -> int:
         return int(self.facts()["services"][service])
 
+    def supervised(self, service: str) -> int | None:
+        """Pid of a service's process as it is now, healthy or not."""
+        wanted = {marked.MARK: self.token, marked.SERVICE: service}
+        for process in psutil.Process(self.process.pid).children():
+            try:
+                if wanted.items() <= process.environ().items():
+                    return process.pid
+            except psutil.Error:
+                continue
+        return None
+
     def address(self, service: str) -> str:
         return f"http://127.0.0.1:{self.env[f'RECTORY_{service.upper()}_PORT']}"
 
@@ -179,22 +190,21 @@ def up(folder: Path, settings: Mapping[str, str] | None = None) -> Iterator[Up]:
 
 
 class Postgres:
-    """A PostgreSQL of our own: data in `folder`, one user with a password, on a free port."""
+    """A PostgreSQL of our own, with one user who has a password, on a free port.
+
+    In a folder of its own: pytest's are for their owner only, and PostgreSQL does not run as root.
+    """
 
     USER, PASSWORD = "rectory", "pg-planted-secret"
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.port = folder, free_ports(1)[0]
-        folder.mkdir(parents=True)
-        password = folder / "password"
+    def __init__(self) -> None:
+        self.folder, self.port = Path(tempfile.mkdtemp(prefix="rectory-postgres-")), free_ports(1)[0]
+        password = self.folder / "password"
         password.write_text(self.PASSWORD)
         if os.getuid() == 0:
-            for path in (folder, password):
+            for path in (self.folder, password):
                 shutil.chown(path, "postgres", "postgres")
-            for parent in folder.parents:  # pytest's folders are for their owner only.
-                if parent.is_relative_to(tempfile.gettempdir()) and parent != Path(tempfile.gettempdir()):
-                    parent.chmod(parent.stat().st_mode | 0o011)
-        data = ("-D", str(folder / "data"))
+        data = ("-D", str(self.folder / "data"))
         self._run("initdb", *data, "-U", self.USER, "--auth=scram-sha-256", f"--pwfile={password}", "--no-sync")
         self.start()
         for name in ("rectory_prefect", "rectory_mlflow"):
@@ -217,6 +227,10 @@ class Postgres:
     def stop(self, mode: str = "immediate") -> None:
         """immediate: as a crash."""
         self._run("pg_ctl", "stop", "-w", "-m", mode, "-D", str(self.folder / "data"))
+
+    def close(self) -> None:
+        self.stop()
+        shutil.rmtree(self.folder)
 
     def _run(self, program: str, *arguments: str) -> None:
         programs = self.folder_of_programs()

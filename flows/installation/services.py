@@ -21,6 +21,7 @@ from flows.installation.settings import (
     WORKER,
     Settings,
     auth_file,
+    refuse_open_doors,
 )
 from rectory.errors import UsageError
 
@@ -95,7 +96,7 @@ def services(settings: Settings, only: Iterable[str] = ()) -> tuple[Service, ...
     address that it would have here.
 
     Raises:
-        UsageError: no service has such a name.
+        UsageError: no service has such a name, or one would be open to everybody.
     """
     makers: dict[str, Callable[[Settings, Mapping[str, str]], Service]] = {
         PREFECT: _prefect,
@@ -107,6 +108,7 @@ def services(settings: Settings, only: Iterable[str] = ()) -> tuple[Service, ...
     chosen = list(only) or list(makers)
     if unknown := sorted(set(chosen) - set(makers)):
         raise UsageError(f"no service is called {', '.join(unknown)}; there are {', '.join(makers)}.")
+    refuse_open_doors(settings, chosen)
     clients = _clients(settings, chosen)
     made = [make(settings, clients) for name, make in makers.items() if name in chosen]
     names = {one.name for one in made}

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -71,7 +71,7 @@ def read_settings(workspace: Workspace, environ: Mapping[str, str] = os.environ)
     """Settings of the environment.
 
     Raises:
-        UsageError: a value that cannot be, or an open door.
+        UsageError: a value that cannot be.
     """
     project = workspace.project.resolve()
     state = project / ".rectory"
@@ -94,7 +94,6 @@ def read_settings(workspace: Workspace, environ: Mapping[str, str] = os.environ)
         environ=environ,
     )
     _ports_differ(settings)
-    refuse_open_doors(settings)
     return settings
 
 
@@ -115,8 +114,10 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def refuse_open_doors(settings: Settings) -> None:
+def refuse_open_doors(settings: Settings, names: Collection[str]) -> None:
     """Beyond loopback, Prefect (which runs code) and MLflow (whose models are code) must ask for a password.
+
+    The live service refuses by itself, unless it has keys.
 
     Raises:
         UsageError: says which variables to set.
@@ -124,11 +125,11 @@ def refuse_open_doors(settings: Settings) -> None:
     if not settings.public:
         return
     missing = []
-    if ":" not in settings.environ.get(PREFECT_PASSWORD, ""):
+    if PREFECT in names and ":" not in settings.environ.get(PREFECT_PASSWORD, ""):
         missing.append(f"{PREFECT_PASSWORD}=user:password for Prefect")
-    if not settings.mlflow_asks_for_a_password:
+    if MLFLOW in names and not settings.mlflow_asks_for_a_password:
         missing.append(f"{MLFLOW_PASSWORD} (and MLFLOW_AUTH_ADMIN_USERNAME, admin by default) for MLflow")
-    if not settings.environ.get(MLFLOW_SECRET):
+    if MLFLOW in names and not settings.environ.get(MLFLOW_SECRET):
         missing.append(f"{MLFLOW_SECRET}, a long random text, for MLflow's sessions")
     if missing:
         raise UsageError(
@@ -136,7 +137,7 @@ def refuse_open_doors(settings: Settings) -> None:
             f"code here. Set {'; '.join(missing)}; or leave RECTORY_HOST unset and reach it through an SSH tunnel or a "
             "proxy that asks for one. docs/hardening.md has the whole list."
         )
-    if find_spec("flask_wtf") is None:
+    if MLFLOW in names and find_spec("flask_wtf") is None:
         raise UsageError(
             f"RECTORY_HOST={settings.host} lets other machines connect, and MLflow's passwords need the package "
             "Flask-WTF. Install it with `pip install 'rectory[auth]'`, or leave RECTORY_HOST unset."

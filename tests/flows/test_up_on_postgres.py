@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.operations import PATIENCE, S3, Postgres, Up, environment, until
+from tests.operations import PATIENCE, S3, Postgres, Up, environment, until, up
 from tests.shop import make_project
 
 pytestmark = [
@@ -72,7 +73,14 @@ class Team:
 def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
     root = tmp_path_factory.mktemp("team")
     folder = make_project(root / "project", code=True)
-    postgres, s3 = Postgres(root / "postgres"), S3(root)
+    with ExitStack() as opened:
+        yield _team(folder, root, opened)
+
+
+def _team(folder: Path, root: Path, opened: ExitStack) -> Team:
+    postgres, s3 = Postgres(), S3(root)
+    opened.callback(s3.stop)
+    opened.callback(postgres.close)
     s3.client().create_bucket(Bucket=BUCKET)
     dvc = [sys.executable, "-m", "dvc"]
     env = environment(folder, **s3.env, DVC_NO_ANALYTICS="1")
@@ -87,15 +95,7 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
         "RECTORY_MLFLOW_DATABASE": postgres.url("rectory_mlflow"),
         "RECTORY_ARTIFACTS": f"s3://{BUCKET}/models",
     }
-    up = Up(folder, settings)
-    try:
-        up.until_up()
-        yield Team(up, postgres, s3)
-    finally:
-        if up.process.poll() is None:
-            up.stop()
-        postgres.stop()
-        s3.stop()
+    return Team(opened.enter_context(up(folder, settings)), postgres, s3)
 
 
 def test_a_run_puts_everything_into_postgresql_and_s3_and_nothing_into_files(team: Team) -> None:
