@@ -9,7 +9,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DVC_NO_ANALYTICS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run up test test-all check format docs bench lock clean audit
+.PHONY: help setup setup-dev run up test test-operations test-all check format docs bench lock clean audit
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*## "} {printf "  make %-10s %s\n", $$1, $$2}'
@@ -60,6 +60,9 @@ TWO_WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 test: check  ## Set-up, all checks, the default test suite (real ML-100K run included)
 	@$(BIN)/pytest $(TWO_WORKERS)
 
+test-operations: setup-dev  ## Real servers under fire: PostgreSQL, S3, kill -9 (some ten minutes)
+	@$(BIN)/pytest -m "" tests/flows/test_up.py tests/flows/test_up_on_postgres.py tests/faults/test_servers.py
+
 test-all: check  ## The default suite and the slow real-data suite
 	@$(BIN)/pytest $(TWO_WORKERS) -m ""
 
@@ -74,6 +77,7 @@ docs: setup-dev  ## Build the browsable site into site/
 lock: $(BIN)/uv  ## Resolve the hashed locks anew
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header pyproject.toml --extra dev -o requirements-dev.lock
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header pyproject.toml -c requirements-dev.lock -o requirements.lock
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header pyproject.toml --extra auth --extra postgres --extra s3 --extra redis -c requirements-dev.lock -o requirements-server.lock
 
 audit: setup-dev  ## Known vulnerabilities of the locked packages
 	@$(BIN)/pip-audit --require-hashes --disable-pip -r requirements.lock

@@ -5,16 +5,18 @@ MLflow makes its tables in some fifty steps. Killed in between it leaves a file 
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
-from rectory.files import exclusive, replacing
+from rectory.files import exclusive
 
 
 def create_store(path: Path) -> None:
     """Make an empty store at `path` unless there is one. Takes MLflow a few seconds.
 
     Raises:
-        DiskError: no room or no right to write there.
+        OSError: no room or no right to write there.
     """
     if path.is_file():
         return
@@ -26,7 +28,12 @@ def create_store(path: Path) -> None:
         quiet()
         from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine
 
-        with replacing(path) as scratch:
-            engine = create_sqlalchemy_engine(f"sqlite:///{scratch}")
-            _initialize_tables(engine)
-            engine.dispose()
+        # In a folder: SQLite puts its journal beside the file.
+        scratch = path.with_name(f".{path.name}.new")
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir()
+        engine = create_sqlalchemy_engine(f"sqlite:///{scratch / path.name}")
+        _initialize_tables(engine)
+        engine.dispose()
+        os.replace(scratch / path.name, path)
+        scratch.rmdir()
