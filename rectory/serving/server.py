@@ -87,7 +87,11 @@ def serve(
     workers = params.workers if workers is None else workers
     asked = keys_asked(params, host, Store.of(workspace, params.lock_seconds))
     os.environ[_SETTINGS] = json.dumps(
-        {"project": str(workspace.project.absolute()), "params": params.model_dump(mode="json", by_alias=True), "keys_asked": asked}
+        {
+            "project": str(workspace.project.absolute()),
+            "params": params.model_dump(mode="json", by_alias=True),
+            "keys_asked": asked,
+        }
     )
     with _listening(host, port) as listener:
         shown = f"[{host}]" if ":" in host else host
