@@ -18,6 +18,7 @@ KeyId = Annotated[str, typer.Argument(metavar="KEY_ID", help="The key's id: what
 def add_to(app: typer.Typer) -> None:
     """Register this file's commands."""
     app.command()(serve)
+    app.command()(trace)
     events = typer.Typer(no_args_is_help=True, help="The live event log.")
     events.command("import")(import_file)
     events.command("export")(export_file)
@@ -41,6 +42,23 @@ def serve(
 
     params = project_params(None, overrides)
     run(project_workspace(), params.serve, host=host, port=port, workers=workers)
+
+
+def trace(
+    recommendation_id: Annotated[str, typer.Argument(metavar="RECOMMENDATION_ID", help="As the answer said it.")],
+    as_json: Json = False,
+) -> None:
+    """From one answer back to its model, run, data and commit, with what was shown and what followed."""
+    from rich.console import Console
+
+    from cli.show import print_trace
+    from rectory.serving.trace import trace as find
+
+    found = find(project_workspace(), recommendation_id)
+    if as_json:
+        show_json(found.to_dict())
+    else:
+        print_trace(found.to_dict(), Console())
 
 
 def import_file(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
@@ -53,6 +54,31 @@ def print_status(facts: dict[str, Any], console: Console) -> None:
         what = decision.get("reason") or "; ".join(decision.get("reasons", [])[:2])
         line = f"{decision['at']}  {decision['event']} version {decision.get('version')}: {what}"
         console.print(f"  {line}", highlight=False, markup=False)
+
+
+def print_trace(facts: dict[str, Any], console: Console) -> None:
+    """One answer: who asked, what was shown, what followed, and where the model came from."""
+    answer, model = facts["answer"], facts["model"]
+    made = datetime.fromtimestamp(answer["made"], UTC).isoformat(timespec="seconds")
+    who = f"user {answer['user_id']}" if answer["user_id"] else "nobody in particular"
+    console.print(f"[bold]answer[/bold]  {answer['recommendation_id']}, {made}", highlight=False)
+    console.print(
+        f"        for {who}, {answer['milliseconds']:.1f} ms, {answer['rung']}", highlight=False, markup=False
+    )
+    named = f"{model['candidate']} ({model['kind']})" if "candidate" in model else model["gone"]
+    console.print(f"model   version {model['version']}, {named}", highlight=False, markup=False)
+    for name, value in facts["made_by"].items():
+        console.print(f"        {name.replace('_', ' ')}: {value}", highlight=False, markup=False)
+    followed: dict[str, list[str]] = {}
+    for event in answer["followed"]:
+        followed.setdefault(event["item_id"], []).append(event["kind"])
+    table = Table("place", "item", "score", "rung", "propensity", "what followed")
+    for place, one in enumerate(answer["items"], 1):
+        numbers = (f"{one['score']:.4g}", one["rung"], f"{one['propensity']:g}")
+        table.add_row(str(place), one["item_id"], *numbers, ", ".join(followed.pop(one["item_id"], [])))
+    console.print(table)
+    for item, kinds in followed.items():
+        console.print(f"  and {', '.join(kinds)} of {item}, which it did not show", highlight=False, markup=False)
 
 
 def _first_accuracy(metric: str) -> tuple[int, int, str]:

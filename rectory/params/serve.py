@@ -55,3 +55,9 @@ class ServeParams(Section):
     """or than so many times the serving model's."""
     max_waiting_answers: Annotated[int, Field(ge=1)] = 50_000
     """Answers (exposures) that may wait to be written; past it the oldest are given up and counted."""
+    storefront: bool = True
+    """A small shop at `/` and the operator's page at `/ops`, where no API keys are asked for."""
+    attribution_minutes: Annotated[float, Field(gt=0, le=60 * 24 * 90)] = 1440.0
+    """An event that names an answer counts for it when it comes within this time."""
+    conversions: tuple[str, ...] = ("purchase", "buy", "order")
+    """Kinds of event that are worth money: what the conversion rate counts."""

@@ -20,8 +20,10 @@ from rectory.serving.guard import Guard, describe_faults
 from rectory.serving.inputs import BAD_ID
 from rectory.serving.log_queries import BadCursor
 from rectory.serving.native_api import health_router, native_router
+from rectory.serving.prometheus import metrics_router
 from rectory.serving.service import NotReady, Service
 from rectory.serving.store import EventStoreError, Overloaded
+from rectory.serving.storefront.pages import storefront_router
 from rectory.serving.types import NotKnown
 
 _DESCRIPTION = (
@@ -59,8 +61,19 @@ def create_app(service: Service, *, keys_asked: bool, manage: bool = True) -> Fa
         redirect_slashes=False,
     )
     app.state.service = service
-    for router in (feedback_router, item_router, user_router, list_router, native_router, health_router):
+    for router in (
+        feedback_router,
+        item_router,
+        user_router,
+        list_router,
+        native_router,
+        health_router,
+        metrics_router,
+    ):
         app.include_router(router(service))
+    if service.params.storefront and not keys_asked:
+        # A browser has no API key to send: these pages are for this machine.
+        app.include_router(storefront_router(service))
     _handle_errors(app)
     app.add_middleware(Guard, params=service.params, ring=service.keys, keys_asked=keys_asked)
     if service.params.cors_origins:

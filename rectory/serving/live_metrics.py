@@ -1,7 +1,7 @@
 """How the live service is doing: clicks, conversions, latency, fallbacks and exposure, from the event store alone.
 
-An event belongs to an answer when it names its `recommendation_id`, its item was in it, and it came within the window of
-attribution. A user who says nothing afterwards counts as well: that is what makes it a rate.
+An event belongs to an answer when it names its `recommendation_id`, its item was in it, and it came in time. An answer
+that nothing followed counts as well: that is what makes it a rate.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rectory.arrays import Array
 from rectory.metrics.beyond import gini
 from rectory.metrics.bootstrap import Interval
 from rectory.metrics.clustered import clustered_mean
@@ -163,7 +164,7 @@ def _rates(rows: pd.DataFrame) -> Rates:
     return Rates(len(rows), int(cluster.max()) + 1, found[0], found[1])
 
 
-def _exposures(lists: Sequence[str]) -> np.ndarray:
+def _exposures(lists: Sequence[str]) -> Array:
     """(n_shown,) how often each item that was shown at all was shown."""
     counts: dict[str, int] = {}
     for items in lists:

@@ -72,6 +72,8 @@ class Service:
         rules: Callable[[], Rules] = lambda: Rules(RulesParams()),
     ) -> None:
         self.params = params
+        self.store = store
+        self.timed: Callable[[float], None] = lambda _: None
         self._rules = rules
         self.clock = Clock()
         limits = Limits(params.commit_events, params.max_waiting_events, params.max_waiting_answers)
@@ -135,6 +137,11 @@ class Service:
             raise NotReady("no model is loaded yet.")
         return engine
 
+    @property
+    def rules_fault(self) -> str | None:
+        """What is wrong with the rules as they are written now; None: they are in force."""
+        return getattr(self._rules, "fault", None)
+
     def look(self) -> None:
         """Ask the model store now, and not at the next turn, who holds the seat."""
         self._look.set()
@@ -162,6 +169,7 @@ class Service:
             self._recent[answer.recommendation_id] = Kept(request, answer)
             if len(self._recent) > _RECENT_ANSWERS:
                 self._recent.popitem(last=False)
+        self.timed(answer.milliseconds / 1000)
         self.log.record(request, answer, self.clock(), asked)
         return answer
 

@@ -1,4 +1,4 @@
-"""From one answer back to the data: which model gave it, from which run, data and code, what was shown, what followed."""
+"""From one answer back to the data: by which model, from which run, data and code; what was shown, what followed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from rectory.registry.store import ModelStore
 from rectory.serving.log_queries import LogQueries
 from rectory.serving.store import Store
 from rectory.workspace import Workspace
+
+_TAGS = ("snapshot_hash", "commit", "dirty", "as_of", "rectory.run_id")
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def trace(workspace: Workspace, recommendation_id: str) -> Trace:
         "run_id": version.run_id,
         "lineage_key": version.lineage_key,
         "trained_until": version.trained_until,
-        **{name: version.tags.get(name, "") for name in ("snapshot_hash", "commit", "dirty", "as_of", "rectory.run_id")},
+        **{name: version.tags.get(name, "") for name in _TAGS},
     }
     model = {"version": number, "candidate": version.candidate, "kind": version.tags["kind"]}
     return Trace(answer, model, {name: value for name, value in made_by.items() if value != ""})

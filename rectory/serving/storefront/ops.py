@@ -41,7 +41,7 @@ def ops_page(service: Service, hours: float) -> str:
 
 def _rate(interval: Interval | None) -> str:
     if interval is None:
-        return "–"
+        return "none"
     return f"{interval.value:.1%} [{interval.low:.1%}, {interval.high:.1%}]"
 
 
@@ -80,7 +80,9 @@ def _line(points: Sequence[tuple[float, float | None]], form: str) -> str:
         if one is not None:
             run.append(f"{one[0]:.1f},{one[1]:.1f}")
             title = escape(f"{_moment(one[3])}: {form.format(one[2])}")
-            parts.append(f'<circle class="bar" cx="{one[0]:.1f}" cy="{one[1]:.1f}" r="3"><title>{title}</title></circle>')
+            parts.append(
+                f'<circle class="bar" cx="{one[0]:.1f}" cy="{one[1]:.1f}" r="3"><title>{title}</title></circle>'
+            )
         elif run:
             parts.append(f'<polyline class="line" points="{" ".join(run)}"/>')
             run = []

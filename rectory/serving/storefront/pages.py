@@ -74,7 +74,7 @@ def storefront_router(service: Service) -> APIRouter:
         )
 
     @router.post("/shop/act")
-    async def act(  # noqa: PLR0917 - FastAPI calls it by name
+    async def act(
         request: HttpRequest,
         item_id: FormId,
         kind: Annotated[str, Form(max_length=32)],
@@ -157,5 +157,3 @@ def _same_site(request: HttpRequest) -> None:
     """Another site's page may not press our buttons."""
     if request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
         raise HTTPException(403, "this form was sent by another site")
-
-

@@ -17,9 +17,13 @@ def _environment() -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     made = Environment(
-        loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    made.filters["percent"] = lambda share: "–" if share is None else f"{100 * share:.1f}%"
+    made.filters["percent"] = lambda share: f"{100 * share:.1f}%"
     made.filters["path"] = _as_path
     return made
 
