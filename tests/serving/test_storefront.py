@@ -79,9 +79,7 @@ def test_an_item_page_shows_related_items_reasons_and_its_click_counts(page: Any
     become(page, "berta")
     page.locator('[data-shelf="Recommended for you"] [data-item="i01"] a').click()
     page.get_by_role("heading", name="Thing 1", exact=True).wait_for()
-    assert (
-        "taken 15 times" in page.locator("main").inner_text() or "taken 16 times" in page.locator("main").inner_text()
-    )
+    assert re.search(r"taken 1[56] times", page.locator("main").inner_text())
     assert items_of(page, "Goes with it") and "i01" not in items_of(page, "Goes with it")
     clicks = httpx.get(f"{shop.url}/api/user/berta/feedback/click").json()
     assert [one["ItemId"] for one in clicks] == ["i01"]
@@ -97,10 +95,8 @@ def test_a_newcomer_gets_a_name_and_a_page(page: Any) -> None:
 
 
 def test_titles_and_names_are_text_not_markup(page: Any) -> None:
-    become(page, "<b>x</b>")
-    assert page.title() != "taken" and EVIL in page.content().replace("&lt;", "<").replace("&gt;", ">").replace(
-        "&#39;", "'"
-    )
+    become(page, "<b>x")
+    assert page.title() != "taken" and page.get_by_text(EVIL).count() > 0
 
 
 def test_operations_show_what_was_done(page: Any, shop: Server, project: Path) -> None:
@@ -120,7 +116,7 @@ def test_operations_show_what_was_done(page: Any, shop: Server, project: Path) -
     page.get_by_role("link", name="Operations").click()
     page.get_by_role("heading", name="How it is going").wait_for()
     assert page.locator('[data-fact="version"]').inner_text().startswith("popular-1")
-    assert re.match(r"[1-9][\d.]*% \[", page.locator('[data-fact="conversion"]').inner_text())
+    assert re.match(r"[1-9][\d.]*%", page.locator('[data-fact="conversion"]').inner_text())
     assert page.locator("svg rect").count() == 24
 
 

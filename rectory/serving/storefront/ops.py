@@ -6,10 +6,10 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from markupsafe import escape
+from markupsafe import Markup, escape
 
 from rectory.metrics.bootstrap import Interval
-from rectory.serving.live_metrics import Attribution, Bucket, live_metrics
+from rectory.serving.live_metrics import Attribution, Bucket, Rates, live_metrics
 from rectory.serving.service import Service
 from rectory.serving.storefront.render import render
 
@@ -30,7 +30,7 @@ def ops_page(service: Service, hours: float) -> str:
         status=service.status(),
         version="none" if engine is None else engine.version,
         model=known,
-        attribution_minutes=service.params.attribution_minutes,
+        attribution=_span(service.params.attribution_minutes),
         rules_fault=service.rules_fault,
         rate=_rate,
         answers_plot=_bars(metrics.buckets),
@@ -39,10 +39,19 @@ def ops_page(service: Service, hours: float) -> str:
     )
 
 
-def _rate(interval: Interval | None) -> str:
+def _rate(rates: Rates, name: str) -> Markup:
+    """A rate with its interval; one user alone spreads nothing and has none."""
+    interval: Interval | None = getattr(rates, name)
     if interval is None:
-        return "none"
-    return f"{interval.value:.1%} [{interval.low:.1%}, {interval.high:.1%}]"
+        return Markup("none")
+    spread = f"[{interval.low:.1%}, {interval.high:.1%}]" if rates.users > 1 else "one user"
+    return Markup('{} <span class="small">{}</span>').format(f"{interval.value:.1%}", spread)
+
+
+def _span(minutes: float) -> str:
+    if minutes % 1440 == 0:
+        return f"{minutes / 1440:g} d"
+    return f"{minutes / 60:g} h" if minutes % 60 == 0 else f"{minutes:g} minutes"
 
 
 def _moment(seconds: float) -> str:

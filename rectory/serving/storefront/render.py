@@ -25,7 +25,15 @@ def _environment() -> Environment:
     )
     made.filters["percent"] = lambda share: f"{100 * share:.1f}%"
     made.filters["path"] = _as_path
+    made.filters["words"] = in_words
     return made
+
+
+def in_words(value: Any) -> str:
+    """A feature's value as people write it: 1996.0 is 1996."""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return ", ".join(map(in_words, value)) if isinstance(value, list | tuple | set) else str(value)
 
 
 def _as_path(text: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rectory.serving.storefront.render import in_words
 from rectory.serving.types import Answer, Engine, ItemFacts
 
 _FEATURES_SHOWN = 3
@@ -23,7 +24,7 @@ class Card:
     @property
     def words(self) -> str:
         """A few of its features."""
-        named = [str(value) for value in self.facts.features.values() if isinstance(value, str | int | float)]
+        named = [in_words(value) for value in self.facts.features.values() if isinstance(value, str | int | float)]
         return " · ".join([*self.facts.categories, *named][:_FEATURES_SHOWN])
 
 
