@@ -21,7 +21,7 @@ import pytest
 from flows.installation import marked
 from rectory.registry.store import ModelStore
 from rectory.workspace import Workspace
-from tests.operations import Up, until, up
+from tests.installed import Up, until, up, without
 from tests.shop import make_project
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
@@ -110,7 +110,9 @@ def command(process: psutil.Process) -> list[str]:
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    folder = make_project(tmp_path_factory.mktemp("servers") / "project", code=True)
+    folder = without(
+        make_project(tmp_path_factory.mktemp("servers") / "project", code=True), "blend", "popularity_recent"
+    )
     with up(folder, {"RECTORY_LOST_RUN_SECONDS": "90"}) as made:
         installation = Installation(made)
         installation.completes(installation.start_run())

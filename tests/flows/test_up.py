@@ -15,7 +15,7 @@ import pytest
 
 from rectory.registry.connection import Connection
 from rectory.workspace import Workspace
-from tests.operations import Up, answers, until
+from tests.installed import Up, answers, until
 from tests.shop import make_project
 
 pytestmark = pytest.mark.server

@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.operations import PATIENCE, S3, Postgres, Up, environment, until, up
+from tests.installed import PATIENCE, S3, Postgres, Up, environment, until, up, without
 from tests.shop import make_project
 
 pytestmark = [
@@ -72,7 +72,7 @@ class Team:
 @pytest.fixture(scope="module")
 def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
     root = tmp_path_factory.mktemp("team")
-    folder = make_project(root / "project", code=True)
+    folder = without(make_project(root / "project", code=True), "blend", "popularity_recent")
     with ExitStack() as opened:
         yield _team(folder, root, opened)
 

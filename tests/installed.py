@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from ruamel.yaml import YAML
 
 from flows.installation import marked
 from rectory.files import read_json
@@ -45,6 +46,18 @@ def free_ports(count: int) -> list[int]:
     finally:
         for one in sockets:
             one.close()
+
+
+def without(project: Path, *candidates: str) -> Path:
+    """Leave candidates out of params.yaml: what a test of servers trains should train fast."""
+    yaml = YAML()
+    file = project / "params.yaml"
+    params = yaml.load(file.read_text(encoding="utf-8"))
+    for name in candidates:
+        del params["train"]["candidates"][name]
+    with file.open("w", encoding="utf-8") as out:
+        yaml.dump(params, out)
+    return project
 
 
 def answers(url: str, status: int = 200) -> bool:
