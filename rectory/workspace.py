@@ -71,6 +71,15 @@ class Workspace:
         return self.state / "audit.jsonl"
 
     @property
+    def forgotten(self) -> Path:
+        """Keyed hashes of the users that were to be forgotten; see rectory.data.forgotten."""
+        return self.state / "forgotten.json"
+
+    def parts(self, dataset: str) -> Path:
+        """Source files of a data set as they were parsed, by content, so that an unchanged one is not parsed again."""
+        return self.state / "ingest" / safe_name(dataset, "data set")
+
+    @property
     def drift_history(self) -> Path:
         """One JSON line per drift check, appended."""
         return self.state / "drift.jsonl"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rectory.data.card import load_card
+from rectory.data.forgotten import read_forgotten
 from rectory.data.snapshots import previous_snapshot
 from rectory.data.validation import validate
 from rectory.files import write_json, write_parquet
@@ -28,7 +29,14 @@ def run(params: Params, workspace: Workspace) -> ValidateResult:
     """Write tables/, quarantine.parquet and validation.json; refuse the data only after people can look into it."""
     card = load_card(workspace.card(params.dataset))
     before = previous_snapshot(workspace, card.name)
-    found = validate(card, workspace.raw, params.validation, params.as_of, before.summary if before else None)
+    found = validate(
+        card,
+        workspace.raw,
+        params.validation,
+        params.as_of,
+        before.summary if before else None,
+        forgotten=read_forgotten(workspace, card.name),
+    )
     write_parquet(found.quarantine, workspace.quarantine)
     write_json(workspace.validation, found.report)
     found.raise_if_refused()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,8 @@ import pandas as pd
 from rectory.arrays import Array, BoolArray
 from rectory.data.card import UNREADABLE, Card, EventsSource, SqlSource
 from rectory.data.cells import Texts, numbers_or_texts, read_numbers, read_texts, shown
+from rectory.data.corrections import DELETED, SET_ASIDE, SOURCE_FILE, SUPERSEDED, Versions, bad_files
+from rectory.data.forgotten import FORGOTTEN, Forgotten
 from rectory.data.outcome import Fate, Outcome, settle
 from rectory.data.row_filters import apply_filter
 from rectory.data.schema import faulty_interactions
@@ -32,11 +34,16 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Limits:
-    """as_of: nothing after it is looked at. newest: a row after it lies in the future."""
+    """as_of: nothing after it is looked at. newest: a row after it lies in the future.
+
+    max_bad_share: a file of several with a larger share of bad rows is set aside as a whole.
+    """
 
     as_of: pd.Timestamp | None
     newest: pd.Timestamp
     quarantine_duplicates: bool
+    max_bad_share: float = 1.0
+    forgotten: Forgotten = field(default_factory=Forgotten)
 
 
 def decimal_mark(card: Card, table: str) -> str:
@@ -56,6 +63,9 @@ def interactions_columns(card: Card) -> dict[str, str]:
         "timestamp.column": log.timestamp.column,
         "event": log.event,
         "value": log.value,
+        "row_id": log.row_id,
+        "updated_at.column": log.updated_at.column if log.updated_at else None,
+        "deleted": log.deleted,
         **{f"context.{name}": column for name, column in log.context.items()},
     }
     return {key: column for key, column in named.items() if column is not None}
@@ -99,30 +109,77 @@ def canonical_interactions(
     moments = parse_timestamps(raw[log.timestamp.column], log.timestamp)
     users, items = read_texts(raw[log.user_id]), read_texts(raw[log.item_id])
 
+    versions = Versions.of(card, raw)
     fate = Fate(len(raw))
     if limits.as_of is not None:
         # First of all: what came later must not even change which rows are called bad.
-        fate.leave_out((moments.times > limits.as_of).to_numpy(dtype=bool), AFTER_AS_OF)
+        later = (moments.times > limits.as_of).to_numpy(dtype=bool) | versions.later_than(limits.as_of)
+        fate.leave_out(later, AFTER_AS_OF)
+    known = fate.left
+    fate.leave_out(_forgotten(raw, users, line_read, limits.forgotten), FORGOTTEN, if_any=True)
+    fate.leave_out(versions.deleted, DELETED, if_any=True)
     filter_read = _apply_filters(card, raw, fate, line_read, ids={"users": users, "items": items}, left_out=left_out)
 
     rows = np.flatnonzero(fate.left)
     parsed = _parsed(card, raw, rows, moments, users=users, items=items)
     parsed["line_read"] = line_read[rows]
     parsed["filter_read"] = filter_read[rows]
-    parsed["distinct"] = ~_repeated(raw, rows, users, items, moments) if limits.quarantine_duplicates else True
-    faults = faulty_interactions(parsed, limits.newest, log.value_as_weight)
+    parsed["distinct"] = True
+    if limits.quarantine_duplicates:
+        repeated = _repeated(raw.drop(columns=SOURCE_FILE, errors="ignore"), rows, users, items, moments)
+        # A row with an identity is told from its twins by that: the last one counts, see below.
+        parsed["distinct"] = ~(repeated if versions.row is None else repeated & (versions.row[rows] < 0))
+    faults = _with_bad_files(raw, rows, faulty_interactions(parsed, limits.newest, log.value_as_weight), limits)
     good = np.ones(len(rows), dtype=bool)
     good[faults.index.to_numpy()] = False
+    bad = rows[~good]
 
+    known[bad] = False
+    corrected, deleted = versions.overruled(known & ~_in_files_of(raw, bad, faults))
+    fate.leave_out(corrected, SUPERSEDED, if_any=True)
+    fate.leave_out(deleted, DELETED, if_any=True)
+    good &= fate.left[rows]
     kept = parsed.loc[good, list(CANONICAL)]
     nulled: dict[str, int] = {}
     for name, column in log.context.items():
         values, lost = numbers_or_texts(raw[column].iloc[rows[good]].reset_index(drop=True), _decimal(card))
         kept[name], nulled[name] = values.to_numpy(), int(lost.sum())
-    outcome = settle(
-        "interactions", raw, fate, _sorted(kept), bad=rows[~good], reasons=faults.to_numpy(), nulled=nulled
-    )
+    outcome = settle("interactions", raw, fate, _sorted(kept), bad=bad, reasons=faults.to_numpy(), nulled=nulled)
     return outcome, moments
+
+
+def _forgotten(raw: pd.DataFrame, users: Texts, line_read: BoolArray, forgotten: Forgotten) -> BoolArray:
+    """(n,) bool: rows of users who are to be forgotten, lines that could not be read included."""
+    rows = np.append(forgotten.among(users.distinct), False)[users.codes]
+    torn = np.flatnonzero(~line_read)
+    if len(torn):
+        rows[torn] = forgotten.in_lines(raw[UNREADABLE].iloc[torn])
+    return np.asarray(rows, dtype=bool)
+
+
+def _with_bad_files(raw: pd.DataFrame, rows: Array, faults: pd.Series, limits: Limits) -> pd.Series:
+    """The faults; for all rows of a file that is bad as a whole: that it is, and why."""
+    if SOURCE_FILE not in raw.columns:
+        return faults
+    files = raw[SOURCE_FILE].iloc[rows].reset_index(drop=True)
+    bad = np.zeros(len(rows), dtype=bool)
+    bad[faults.index.to_numpy()] = True
+    found = bad_files(files, bad, limits.max_bad_share)
+    if not found:
+        return faults
+    most = faults.groupby(files.iloc[faults.index].to_numpy()).agg(lambda reasons: reasons.mode().iloc[0])
+    out = files[files.isin(found)].astype(object)
+    aside = out.map(lambda name: f"{SET_ASIDE}: {name} ({found[name]:.0%} of its rows are bad, most: {most[name]})")
+    both: pd.Series = pd.concat([faults[~faults.index.isin(aside.index)], aside]).sort_index()
+    return both
+
+
+def _in_files_of(raw: pd.DataFrame, bad: Array, faults: pd.Series) -> BoolArray:
+    """(n,) bool: rows of files that were set aside; what they delete or correct is not to be trusted either."""
+    if SOURCE_FILE not in raw.columns or not len(bad):
+        return np.zeros(len(raw), dtype=bool)
+    aside = bad[faults.astype(str).str.startswith(SET_ASIDE).to_numpy()]
+    return raw[SOURCE_FILE].isin(raw[SOURCE_FILE].iloc[aside].unique()).to_numpy(dtype=bool)
 
 
 def _decimal(card: Card) -> str:

@@ -136,6 +136,12 @@ class Interactions(Section):
     """Events that count as a hit in evaluation; empty: all events whose weight is above 0."""
     context: dict[str, str] = {}
     """New name -> raw column to carry along, e.g. price: sales_value. A column named `price` is watched by drift."""
+    row_id: str | None = None
+    """Column that identifies a row in the source: of several rows with one id only the last version counts."""
+    updated_at: TimestampColumn | None = None
+    """When a version of a row was written; without it the order of the source decides which one is last."""
+    deleted: str | None = None
+    """Column that says (true/false) that the source takes the row, or all versions with its row_id, back."""
     filters: tuple[RowFilter, ...] = ()
     repeats: Literal["allow", "exclude"] = "exclude"
     """May an item that the user already took be recommended again?"""

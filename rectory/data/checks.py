@@ -41,7 +41,11 @@ def all_checks(
         previous: summary of the snapshot before; None: there is none.
         now: moment that the log's age is counted back from.
     """
-    checks = [*_bad_shares(card, outcomes, limits), *_sizes(card, outcomes["interactions"], summary, limits)]
+    checks = [
+        *_bad_shares(card, outcomes, limits),
+        *_bad_files(card, outcomes, limits),
+        *_sizes(card, outcomes["interactions"], summary, limits),
+    ]
     if not summary["interactions"]:
         return checks
     return [
@@ -81,6 +85,26 @@ def _bad_shares(card: Card, outcomes: Mapping[str, Outcome], limits: ValidatePar
                 "reason. Raise validate.max_bad_share in params.yaml only if the rest is worth training on.",
             )
         )
+    return checks
+
+
+def _bad_files(card: Card, outcomes: Mapping[str, Outcome], limits: ValidateParams) -> list[Check]:
+    """Files of several that were set aside: the others get in, unless most are bad."""
+    checks = []
+    for table, outcome in outcomes.items():
+        if outcome.files == 1:
+            continue
+        share, limit = round(len(outcome.set_aside) / outcome.files, 6), limits.max_bad_files_share
+        text = f"{len(outcome.set_aside)} of {outcome.files} files of {table} were set aside."
+        for reason, count in outcome.set_aside.items():
+            text += f" {count:,} rows {reason}, e.g. {_example(outcome, reason)}."
+        status = "ok" if not outcome.set_aside else "warn" if share <= limit else "fail"
+        if status == "fail":
+            text += (
+                f" That is more than validate.max_bad_files_share allows ({limit:.0%}). Export the files again, or "
+                f"mend the mapping in datasets/{card.name}.yaml."
+            )
+        checks.append(check(f"files: {table}", status, share, limit, text))
     return checks
 
 

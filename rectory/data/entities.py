@@ -11,11 +11,13 @@ from rectory.arrays import Array, BoolArray
 from rectory.data.canonical import LeftOut, decimal_mark, require_columns
 from rectory.data.card import UNREADABLE, Card, Entities, Feature
 from rectory.data.cells import Texts, read_numbers, read_texts
+from rectory.data.forgotten import FORGOTTEN, Forgotten
 from rectory.data.outcome import Fate, Outcome, settle
 from rectory.data.row_filters import apply_filter
 from rectory.data.schema import faulty_entities
 from rectory.errors import CardError, DataError
 
+_NOBODY = Forgotten()
 ID_COLUMNS = {"items": "item_id", "users": "user_id"}
 _WORDS_OF_AVAILABILITY = {
     **dict.fromkeys(("true", "t", "yes", "y", "on", "available"), True),
@@ -35,11 +37,14 @@ def entity_columns(entities: Entities) -> dict[str, str]:
     return {key: column for key, column in named.items() if column is not None}
 
 
-def canonical_entities(card: Card, table: str, raw: pd.DataFrame) -> tuple[Outcome, list[LeftOut]]:
+def canonical_entities(
+    card: Card, table: str, raw: pd.DataFrame, forgotten: Forgotten = _NOBODY
+) -> tuple[Outcome, list[LeftOut]]:
     """One row an id, sorted by id.
 
     Args:
         table: items | users.
+        forgotten: users who leave the user table.
     Returns:
         The table, and the ids that each of its filters leaves out.
     """
@@ -50,6 +55,8 @@ def canonical_entities(card: Card, table: str, raw: pd.DataFrame) -> tuple[Outco
     line_read = raw[UNREADABLE].isna().to_numpy() if UNREADABLE in raw.columns else np.ones(len(raw), dtype=bool)
     ids = read_texts(raw[entities.id])
     fate = Fate(len(raw))
+    if table == "users":
+        fate.leave_out(np.append(forgotten.among(ids.distinct), False)[ids.codes], FORGOTTEN, if_any=True)
     filter_read, left_out = _apply_filters(card, table, raw, fate, line_read=line_read, ids=ids)
 
     rows = np.flatnonzero(fate.left)

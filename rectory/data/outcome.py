@@ -10,6 +10,7 @@ import pandas as pd
 
 from rectory.arrays import Array, BoolArray
 from rectory.data.cells import shown
+from rectory.data.corrections import SET_ASIDE, SOURCE_FILE
 
 _LONGEST_CELL = 200
 
@@ -31,8 +32,10 @@ class Fate:
         """(rows,) bool: not filtered so far."""
         return np.asarray(self._filter < 0)
 
-    def leave_out(self, rows: BoolArray, reason: str) -> None:
-        """Count rows as filtered; one that already was keeps its first reason."""
+    def leave_out(self, rows: BoolArray, reason: str, *, if_any: bool = False) -> None:
+        """Count rows as filtered; one that already was keeps its first reason. if_any: no row, no mention."""
+        if if_any and not (rows & self.left).any():
+            return
         if reason not in self._filters:
             self._filters.append(reason)
         self._filter[rows & self.left] = self._filters.index(reason)
@@ -49,6 +52,7 @@ class Outcome:
     frame: canonical rows.
     quarantine: bad rows as text, with `table`, `row` (1 is the first data row) and `reason`.
     nulled: column -> cells that were given up as unreadable while their row was kept.
+    files: that the raw table came from.
     """
 
     table: str
@@ -59,12 +63,19 @@ class Outcome:
     quarantined: dict[str, int]
     examples: dict[str, dict[str, str | None]]
     nulled: dict[str, int] = field(default_factory=dict)
+    files: int = 1
+
+    @property
+    def set_aside(self) -> dict[str, int]:
+        """Rows of each file that is bad as a whole, by its reason in the quarantine."""
+        return {reason: count for reason, count in self.quarantined.items() if reason.startswith(SET_ASIDE)}
 
     @property
     def bad_share(self) -> float:
-        """Of the rows that were not left out on purpose."""
-        looked_at = self.rows_in - sum(self.filtered.values())
-        return len(self.quarantine) / looked_at if looked_at else 0.0
+        """Of the rows that were not left out on purpose; files that were set aside are a matter of their own."""
+        aside = sum(self.set_aside.values())
+        looked_at = self.rows_in - sum(self.filtered.values()) - aside
+        return (len(self.quarantine) - aside) / looked_at if looked_at else 1.0 if aside else 0.0
 
     def facts(self) -> dict[str, Any]:
         return {
@@ -112,4 +123,5 @@ def settle(
         quarantined={str(reason): int(count) for reason, count in counts.items()},
         examples=examples,
         nulled={name: count for name, count in nulled.items() if count},
+        files=int(raw[SOURCE_FILE].nunique()) if SOURCE_FILE in raw.columns else 1,
     )

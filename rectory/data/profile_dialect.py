@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from rectory.data.card import UNREADABLE, TableFile
 from rectory.data.columns import join_lists
-from rectory.data.tabular import file_format, flat, read_columns, read_files
+from rectory.data.tabular import file_format, flat, read_columns, read_file
 from rectory.errors import DataError
 
 _HEAD_BYTES, _TAIL_BYTES = 12 << 20, 4 << 20
@@ -76,7 +76,7 @@ def profile_file(path: Path, shown: str) -> Profiled:
     with tempfile.TemporaryDirectory(prefix="rectory-") as scratch:
         file = Path(scratch) / f"sample.{kind}"
         file.write_bytes(sample)
-        table, _ = read_files([file], spec)
+        table = read_file(file, spec)
     rows = join_lists(table, {}).to_pandas()
     rows = rows[rows[UNREADABLE].isna()].drop(columns=UNREADABLE) if UNREADABLE in rows else rows
     if kind == "csv":

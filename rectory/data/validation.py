@@ -19,12 +19,15 @@ from rectory.data.canonical import (
 from rectory.data.card import Card
 from rectory.data.checks import all_checks
 from rectory.data.entities import arrow_types, canonical_entities, feature_kinds
+from rectory.data.forgotten import Forgotten
 from rectory.data.outcome import Outcome
 from rectory.data.partitions import write_months, write_table
 from rectory.data.summary import summarise
 from rectory.errors import DataError
 from rectory.files import read_parquet, replacing, write_json
 from rectory.params.sections import ValidateParams
+
+_NOBODY = Forgotten()
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,7 @@ def validate(
     previous: dict[str, Any] | None = None,
     *,
     now: datetime | None = None,
+    forgotten: Forgotten = _NOBODY,
 ) -> Validated:
     """Look at every row once; find all faults.
 
@@ -88,6 +92,7 @@ def validate(
         as_of: nothing after it is looked at; None: no limit.
         previous: summary of the snapshot before, to compare with.
         now: this machine's clock (tests set it).
+        forgotten: users whose rows are left out, in whichever table.
     Raises:
         DataError: a table is missing, empty, unreadable or lacks a column, or nothing lies before `as_of`.
         CardError: a filter, time format, zone or name in the card is wrong.
@@ -101,11 +106,13 @@ def validate(
     for table in ("items", "users"):
         if getattr(card, table) is not None:
             entities = read_parquet(raw / f"{table}.parquet")
-            outcomes[table], left_out[table] = canonical_entities(card, table, entities)
+            outcomes[table], left_out[table] = canonical_entities(card, table, entities, forgotten)
     limits = Limits(
         as_of=limit,
         newest=clock + pd.Timedelta(seconds=params.max_future_seconds),
         quarantine_duplicates=params.duplicates == "quarantine",
+        max_bad_share=params.max_bad_share,
+        forgotten=forgotten,
     )
     interactions, moments = canonical_interactions(card, log, limits, left_out)
     outcomes = {"interactions": interactions, **outcomes}

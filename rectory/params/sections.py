@@ -26,7 +26,10 @@ class ValidateParams(Section):
     """Step validate: canonical tables, quarantine, checks on the whole table."""
 
     max_bad_share: Share = 0.2
-    """Stop the run when more than this share of the rows is bad."""
+    """Stop the run when more than this share of the rows is bad. Of a table in several files, a file that is worse is
+    set aside as a whole and the others get in."""
+    max_bad_files_share: Share = 0.4
+    """Stop the run when more than this share of a table's files was set aside."""
     min_interactions: Annotated[int, Field(ge=1)] = 100
     """Stop when fewer rows are left."""
     min_users: Annotated[int, Field(ge=1)] = 5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -119,7 +120,9 @@ def test_globs_are_read_in_sorted_order_with_columns_in_any_order(shop: Shop, wr
     write("days/a.csv", "user,item,time\nu1,i1,1\n")
     write("days/c.csv.gz", gzip.compress(b"user,item,time\nu3,i3,3\n"))
     raw = shop.read("days/*.csv*")
-    assert raw.to_numpy().tolist() == [["u1", "i1", "1"], ["u2", "i2", "2"], ["u3", "i3", "3"]]
+    assert raw["_source_file"].tolist() == ["days/a.csv", "days/b.csv", "days/c.csv.gz"]
+    rows = raw[["user", "item", "time"]].to_numpy().tolist()
+    assert rows == [["u1", "i1", "1"], ["u2", "i2", "2"], ["u3", "i3", "3"]]
 
 
 def test_a_folder_that_looks_partitioned_adds_no_column(shop: Shop) -> None:
@@ -129,11 +132,12 @@ def test_a_folder_that_looks_partitioned_adds_no_column(shop: Shop) -> None:
     assert list(shop.read("day=*/*.parquet").columns) == list(ROWS)
 
 
-def test_a_file_with_other_columns_is_refused_and_both_are_named(shop: Shop, write: Write) -> None:
+def test_a_file_with_other_columns_is_set_aside_and_both_are_named(shop: Shop, write: Write) -> None:
     write("days/a.csv", "user,item,time\nu1,i1,1\n")
-    write("days/b.csv", "user,item,when\nu2,i2,2\n")
-    with pytest.raises(DataError, match=r"b\.csv has other columns than .*a\.csv.*lacks \['time'\].*adds \['when'\]"):
-        shop.read("days/*.csv")
+    write("days/b.csv", "user,item,time,more\nu2,i2,2,3\n")
+    why = shop.fetch(shop.files_card("days/*.csv")).files_set_aside["days/b.csv"]
+    assert re.search(r"b\.csv has other columns than .*a\.csv.*lacks \[\] and adds \['more'\]", why)
+    assert shop.raw()["user"].tolist() == ["u1", None]
 
 
 def test_lines_that_do_not_parse_are_kept_as_rows_to_quarantine(shop: Shop, write: Write) -> None:
@@ -207,7 +211,7 @@ def test_an_unchanged_source_is_not_read_again(shop: Shop, write: Write, monkeyp
     first = shop.fetch(shop.files_card("log.csv"))
     before = (shop.workspace.raw / "interactions.parquet").stat().st_mtime_ns
     with monkeypatch.context() as patched:
-        patched.setattr(readers, "read_files", lambda *_: pytest.fail("read again"))
+        patched.setattr(readers, "ingest", lambda *_: pytest.fail("read again"))
         again = shop.fetch(shop.files_card("log.csv").model_copy(update={"description": "other words"}))
     assert again.reused
     assert not first.reused
@@ -244,7 +248,7 @@ def test_two_fetches_of_the_same_file_give_equal_bytes(tmp_path: Path, write: Wr
 
 
 def test_a_source_too_big_for_memory_is_refused_before_it_is_read(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readers, "read_files", lambda *_: pytest.fail("read"))
+    monkeypatch.setattr(readers, "ingest", lambda *_: pytest.fail("read"))
     constant = pa.array(np.zeros(1_000_000, dtype=np.int8))
     pq.write_table(pa.table(dict.fromkeys(["user", "item", "time"], constant)), shop.root / "log.parquet")
     with pytest.raises(CapacityError, match=r"about 0\.3 GiB.*about 1,000,000 rows.*fetch\.max_memory_share"):
