@@ -47,6 +47,8 @@ class ServeParams(Section):
     """How long to wait for an event store that another process has locked, before the sender is told 503."""
     poll_milliseconds: Annotated[int, Field(ge=5, le=100)] = 50
     """How often a worker looks for other workers' events when nobody tells it (RECTORY_REDIS_URL) of them."""
+    answers_days: Annotated[float, Field(gt=0)] | None = 90.0
+    """Answers (exposures) are kept so long; null: for ever. Events are never dropped."""
     look_seconds: Annotated[float, Field(gt=0, le=3600)] = 3.0
     """How often the model store is asked who the champion is; a new one is loaded beside the old one and checked."""
     slowest_milliseconds: Annotated[float, Field(gt=0)] = 100.0

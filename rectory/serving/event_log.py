@@ -245,6 +245,19 @@ class EventLog:
         theirs = (answers.c.user_id == user_id) & (answers.c.made <= made_until)
         self.writer.do(lambda writing: writing.connection.execute(delete(answers).where(theirs)).rowcount)
 
+    def prune_answers(self, made_before: float, most: int = 5000) -> Future[int]:
+        """Drop old answers, at most `most` in one transaction so that nobody waits long; how many went."""
+        answers = tables.recommendations
+        old = select(answers.c.recommendation_id).where(answers.c.made < made_before).limit(most)
+
+        def work(writing: Writing) -> int:
+            ids = list(writing.connection.execute(old).scalars())
+            if ids:
+                writing.connection.execute(delete(answers).where(answers.c.recommendation_id.in_(ids)))
+            return len(ids)
+
+        return self.writer.do(work)
+
     def record(self, request: Request | None, answer: Answer, made: float, asked: dict[str, Any]) -> None:
         """Keep what was shown; written within a fraction of a second, without anybody waiting for it."""
         self.writer.record((request, answer, made, asked))

@@ -31,6 +31,8 @@ _log = logging.getLogger("rectory.serving")
 _RECENT_ANSWERS = 5000
 _KEYS_SECONDS = 1.0
 _WARN_SECONDS = 10.0
+_PRUNE_SECONDS = 3600.0
+_PRUNE_AGAIN_SECONDS = 1.0
 _FIRST_RETRY_SECONDS = 0.5
 _MAX_RETRY_SECONDS = 30.0
 
@@ -228,7 +230,7 @@ class Service:
             self._look.set()
 
     def _follow(self) -> None:
-        keys_at = warned_at = 0.0
+        keys_at = warned_at = prune_at = 0.0
         while not self._ending.is_set():
             self._wake.wait(self.params.poll_milliseconds / 1000)
             self._wake.clear()
@@ -237,6 +239,8 @@ class Service:
                 if time.monotonic() - keys_at >= _KEYS_SECONDS:
                     keys_at = time.monotonic()
                     self.keys.refresh()
+                if time.monotonic() >= prune_at:
+                    prune_at = time.monotonic() + (_PRUNE_SECONDS if self._prune() else _PRUNE_AGAIN_SECONDS)
                 self.store_error = None
             except EventStoreError as error:
                 self.store_error = str(error)
@@ -246,6 +250,13 @@ class Service:
             except Exception:  # noqa: BLE001 - the follower must live; the trace is logged
                 _log.exception("following the log failed; it is tried again")
                 self._ending.wait(1.0)
+
+    def _prune(self) -> bool:
+        """Drop some of the answers that are older than they are kept; False: there may be more."""
+        if self.params.answers_days is None:
+            return True
+        before = self.clock() - 86_400 * self.params.answers_days
+        return self.log.prune_answers(before).result(timeout=60) == 0
 
     def _watch(self) -> None:
         """Seat whoever holds the seat, again and again; soon while nobody serves."""

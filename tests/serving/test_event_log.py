@@ -245,6 +245,15 @@ def test_answers_wait_within_bounds_and_the_dropped_are_counted(path: Path) -> N
         ]
 
 
+def test_old_answers_are_pruned_a_few_at_a_time(log: EventLog) -> None:
+    for at in range(10):
+        log.record(None, Answer(f"r{at}", "1", (), "popular", 0.0), float(at), {})
+    assert [log.prune_answers(7.0, most=5).result() for _ in range(3)] == [5, 2, 0]
+    with log.store.reading() as connection:
+        left = connection.exec_driver_sql("SELECT recommendation_id FROM recommendations ORDER BY 1").scalars().all()
+    assert left == ["r7", "r8", "r9"]
+
+
 def test_a_user_with_a_hundred_thousand_events_is_taken_and_read(log: EventLog) -> None:
     for at in range(0, 100_000, 10_000):
         log.append([event(at + one) for one in range(10_000)]).result()
