@@ -11,11 +11,13 @@ import pytest
 from rectory.errors import StoreError
 from rectory.params.serve import ServeParams
 from rectory.serving.event_log import EventLog
+from rectory.serving.forgetting import forget_in_log
 from rectory.serving.live_state import LiveState, OtherLog
 from rectory.serving.service import Champions, NotReady, Service
 from rectory.serving.slot import Swap
 from rectory.serving.store import Store
 from rectory.serving.types import Event, Item, Request, User
+from rectory.workspace import Workspace
 from tests.serving.popular_engine import PopularEngine
 from tests.serving.running import until
 
@@ -198,5 +200,22 @@ def test_a_store_that_was_replaced_gives_a_state_from_the_new_one(store: Store, 
         until(lambda: [one.item_id for one in service.engine.popular("popular", 5).items] == ["other"])
         assert service.log.append([event(8, item="other")]).result().accepted == 1
         until(lambda: service.ready)
+    finally:
+        service.stop()
+
+
+def test_forgetting_from_outside_reaches_a_running_service(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path, tmp_path)
+    assert forget_in_log(workspace, "u") == 0
+    assert not workspace.event_log.exists()
+    service = Service(Champions(lambda: "popular-1", PopularEngine), Store.of(workspace), ServeParams())
+    service.start()
+    try:
+        until(lambda: service.ready)
+        service.log.append([event(1), event(2)]).result()
+        answer = service.answered(Request("u"), service.recommend(Request("u")), {})
+        assert forget_in_log(workspace, "u") == 2
+        until(lambda: service.engine.popular("popular", 5).items == ())
+        until(lambda: service.kept(answer.recommendation_id) is None)
     finally:
         service.stop()
