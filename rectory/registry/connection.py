@@ -76,6 +76,11 @@ class Connection:
         """False when it is a SQLite file that nobody has written yet: then there is nothing to read."""
         return self._sqlite is None or self._sqlite.is_file()
 
+    @property
+    def local_file(self) -> Path | None:
+        """The store's SQLite file; None when it is a server or another database."""
+        return self._sqlite
+
     def client(self) -> MlflowClient:
         """The client, made at first use: importing mlflow takes seconds."""
         if self._client is None:

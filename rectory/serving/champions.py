@@ -7,8 +7,10 @@ from typing import cast
 
 import numpy as np
 
+from rectory.errors import DataError
 from rectory.params.serve import ServeParams
 from rectory.registry import audit
+from rectory.registry.seated import champion_number
 from rectory.registry.store import ModelStore
 from rectory.serving.engine import LiveEngine
 from rectory.serving.service import Champions
@@ -26,11 +28,13 @@ def champions(workspace: Workspace, params: ServeParams) -> Champions:
     store = ModelStore(workspace)
 
     def current() -> str | None:
-        seated = store.champion()
-        return seated.version if seated else None
+        return champion_number(workspace)
 
     def load(version: str) -> Engine:
-        return cast("Engine", LiveEngine.load(workspace, store.version(version)))
+        registered = store.version(version)
+        if (fault := store.fault(registered)) is not None:
+            raise DataError(f"version {version} ({registered.candidate}) cannot be served: {fault}.")
+        return cast("Engine", LiveEngine.load(workspace, registered))
 
     def check(engine: Engine, serving: Engine | None) -> str | None:
         users = _sample(engine)

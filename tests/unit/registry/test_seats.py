@@ -133,3 +133,20 @@ def test_an_audit_line_that_a_power_cut_has_torn_spoils_no_other(workspace: Work
         os.fsync(handle.fileno())
     audit.append(workspace, "promoted", {"version": "1"})
     assert [line["event"] for line in audit.read(workspace)] == ["judged", "promoted"]
+
+
+def test_the_champions_number_is_found_without_mlflow(bench: Bench) -> None:
+    from rectory.registry.seated import champion_number
+
+    assert champion_number(Workspace(bench.workspace.project / "empty", bench.workspace.project / "empty")) is None
+    first, second = bench.register(), bench.register(data="cd34.dir")
+    assert champion_number(bench.workspace) is None
+    bench.store.promote(first, "first", by="test")
+    bench.store.promote(second, "better", by="test")
+    assert champion_number(bench.workspace) == second.version == bench.store.aliases()["champion"]
+    script = (
+        "import sys; from rectory.registry.seated import champion_number; from rectory.workspace import Workspace; "
+        f"print(champion_number(Workspace(project={str(bench.workspace.project)!r})), 'mlflow' in sys.modules)"
+    )
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert told.split() == [second.version, "False"]
