@@ -80,9 +80,10 @@ def prefect(installation: Up, path: str, body: Any = None) -> Any:
 
 def test_one_table_shows_all_that_is_up_and_where(installation: Up) -> None:
     table = installation.text
-    for service in ("prefect", "mlflow"):
+    for service, health in (("prefect", "/api/health"), ("mlflow", "/health"), ("api", "/api/health/live")):
         assert installation.address(service) in table
-        assert answers(f"{installation.address(service)}{'/api' if service == 'prefect' else ''}/health")
+        assert answers(f"{installation.address(service)}{health}")
+    assert "deployments" in table
     assert "worker" in table
     assert answers(f"{installation.address('worker')}/health")
 
@@ -129,23 +130,21 @@ def test_other_commands_find_its_servers_and_a_second_one_is_refused(
 
 def test_a_schedule_makes_runs_on_the_real_server(installation: Up) -> None:
     """With SQLAlchemy 2.1 the server comes up, answers, and its schedules make nothing."""
-    flow = prefect(installation, "flows/", {"name": "scheduled"})["id"]
-    schedule = {"schedule": {"interval": 3600}, "active": True}
-    made = prefect(installation, "deployments/", {"name": "hourly", "flow_id": flow, "schedules": [schedule]})["id"]
-    wanted = {"deployments": {"id": {"any_": [made]}}}
+    hourly = prefect(installation, "deployments/name/ingest/ingest")["id"]
+    wanted = {"deployments": {"id": {"any_": [hourly]}}}
     runs = until(lambda: prefect(installation, "flow_runs/filter", wanted), "the schedule makes a run")
-    assert {run["state"]["type"] for run in runs} == {"SCHEDULED"}
     assert all(run["auto_scheduled"] for run in runs)
+    assert len({run["expected_start_time"] for run in runs}) == len(runs)
 
 
-@pytest.mark.parametrize("service", ["prefect", "mlflow", "worker"])
+@pytest.mark.parametrize("service", ["prefect", "mlflow", "worker", "api"])
 def test_what_is_killed_comes_back_with_its_state(installation: Up, service: str) -> None:
     old = installation.pid(service)
     installation.kill(service)
     installation.until_said(f"{service} healthy again")
     assert installation.pid(service) != old
     if service == "prefect":
-        assert prefect(installation, "deployments/filter", {"deployments": {"name": {"any_": ["hourly"]}}})
+        assert prefect(installation, "deployments/filter", {"deployments": {"name": {"any_": ["ingest"]}}})
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL])
