@@ -36,6 +36,8 @@ _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
+    # With a server it would tell of each run on stdout, in the midst of our JSON.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     # The default of 120 s and 7 tries hides for many minutes that a server is gone.
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
@@ -107,7 +109,8 @@ class Connection:
                 return work()
             except (MlflowException, sqlalchemy.exc.SQLAlchemyError, OSError, *_storage_failures()) as error:
                 locked = _LOCKED.search(str(error))
-                if not locked and (self._sqlite is not None or not _AWAY.search(str(error))):
+                remote = self._sqlite is None or isinstance(error, _storage_failures())
+                if not locked and not (remote and _AWAY.search(str(error))):
                     raise StoreError(self._unreachable(what, error)) from error
                 if time.monotonic() + pause > until:
                     raise StoreError(self._locked(what) if locked else self._unreachable(what, error)) from error
@@ -171,6 +174,12 @@ class Connection:
     def _unreachable(self, what: str, error: Exception) -> str:
         text = str(error).strip().splitlines()
         cause = _without_password(text[0][:300] if text else type(error).__name__, self.uri)
+        if isinstance(error, _storage_failures()):
+            return (
+                f"could not {what}: the storage of model files answered: {cause}. Check RECTORY_ARTIFACTS, "
+                "MLFLOW_S3_ENDPOINT_URL and the keys in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, then run again; "
+                "what is registered is untouched."
+            )
         return (
             f"could not {what}: the model store {_without_password(self.uri, self.uri)} answered: {cause}. Check "
             "MLFLOW_TRACKING_URI (unset, it is the server of `rectory up` or the project's own .rectory/mlflow.db), "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -164,7 +165,7 @@ class Versions:
         local = local_path(model.artifact_location)
         if fresh and not local:
             shutil.rmtree(self._cache(version) / "bundle", ignore_errors=True)
-        folder = local / inside if local else self._downloaded(version, inside)
+        folder = local / inside if local else self._downloaded(version, f"{model.artifact_location}/{inside}")
         if not (folder / "bundle.json").is_file():
             raise MissingFilesError(
                 f"the files of {MODEL_NAME} version {version.version} are missing at {folder}. Put the folder back, or "
@@ -351,20 +352,20 @@ class Versions:
             if not token:
                 return sorted(found, key=lambda one: int(one.version), reverse=True)
 
-    def _downloaded(self, version: Version, inside: str) -> Path:
+    def _downloaded(self, version: Version, address: str) -> Path:
         """The bundle folder in the project's cache, fetched once."""
         folder = self._cache(version) / "bundle"
         if not folder.is_dir():
-            with self.connection.fluent() as mlflow, replacing(folder) as scratch:
-                scratch.mkdir(parents=True)
-                uri = f"models:/{version.model_id}/{inside}"
+            with (
+                self.connection.fluent() as mlflow,
+                replacing(folder) as scratch,
+                tempfile.TemporaryDirectory(dir=folder.parent) as received,
+            ):
                 fetched = self.connection.call(
-                    lambda: mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(scratch)),
+                    lambda: mlflow.artifacts.download_artifacts(artifact_uri=address, dst_path=received),
                     f"download version {version.version}",
                 )
-                if Path(fetched) != scratch:
-                    for part in list(Path(fetched).iterdir()):
-                        shutil.move(str(part), scratch / part.name)
+                shutil.move(fetched, scratch)
         return folder
 
     def _cache(self, version: Version) -> Path:
