@@ -26,6 +26,7 @@ _log = logging.getLogger("rectory.serving")
 # Wrong keys that one address may present: a few at once, then one a second.
 _WRONG_PER_SECOND, _WRONG_AT_ONCE = 1.0, 20
 _LOOPBACK = re.compile(rb"(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d{1,5})?", re.IGNORECASE)
+_LOOPBACK_ORIGIN = re.compile(rb"https?://" + _LOOPBACK.pattern, re.IGNORECASE)
 _SECURITY_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -61,6 +62,7 @@ class Guard:
         self._app = app
         self._ring = ring
         self._keys_asked = keys_asked
+        self._origins = frozenset(params.cors_origins)
         self._max_body = params.max_body_kb * 1024
         rate = params.requests_per_second
         self._buckets = TokenBuckets(rate, params.burst) if rate is not None else None
@@ -92,12 +94,21 @@ class Guard:
             caller = found.key_id
         elif not self._keys_asked and not _LOOPBACK.fullmatch(headers.get(b"host", b"")):
             return 421, "without API keys only the name localhost is served; see docs/serving.md.", None
+        elif not self._keys_asked and self._is_foreign(scope["method"], headers):
+            return 403, "a page of another origin may not change anything here; see serve.cors_origins.", None
         if needed is not None and self._buckets is not None and (wait := self._buckets.take(caller)) > 0:
             return 429, "too many requests; see serve.requests_per_second.", wait
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and len(length) < 20 and int(length) > self._max_body:
             return 413, f"the body may have {self._max_body // 1024} kB (serve.max_body_kb).", None
         return None
+
+    def _is_foreign(self, method: str, headers: dict[bytes, bytes]) -> bool:
+        """Whether a browser sends this for a page that is not from here: a form needs nobody's leave to do so."""
+        origin = headers.get(b"origin")
+        if origin is None or method in {"GET", "HEAD", "OPTIONS"}:
+            return False
+        return not _LOOPBACK_ORIGIN.fullmatch(origin) and origin.decode("latin-1") not in self._origins
 
     async def _admitted(
         self, address: str, headers: dict[bytes, bytes], needed: Scope

@@ -116,9 +116,10 @@ class Rules:
 
     def _consumed(self, engine: Engine, request: Request) -> set[str]:
         """What lists that are the same for everybody must leave out where items are not taken again."""
-        if engine.repeats or request.user_id is None:
+        if engine.repeats:
             return set()
-        return set(engine.last_taken(request.user_id))
+        session = {event.item_id for event in request.history}
+        return session if request.user_id is None else session | set(engine.last_taken(request.user_id))
 
     def _editorial(self, engine: Engine, asked: Request) -> tuple[Shown, ...]:
         facts = engine.facts(list(self.params.editorial))

@@ -231,6 +231,13 @@ def test_no_page_of_another_origin_may_call(http: httpx.Client) -> None:
     assert "access-control-allow-origin" not in answer.headers
 
 
+def test_no_page_of_another_origin_may_change_anything(http: httpx.Client) -> None:
+    event = {"events": [{"user_id": "victim", "item_id": "i1", "kind": "buy"}]}
+    for origin, status in (("https://evil.example", 403), ("null", 403), ("http://localhost:3000", 200)):
+        assert http.post("/api/v1/events", json=event, headers={"Origin": origin}).status_code == status
+    assert http.delete("/api/user/victim", headers={"Origin": "http://localhost.evil.example"}).status_code == 403
+
+
 def test_the_openapi_names_every_path(http: httpx.Client) -> None:
     spec = http.get("/openapi.json").json()
     assert {
