@@ -108,7 +108,7 @@ def test_an_item_never_heard_of_is_learned_from_its_events():
         engine.learn([bought(user, "i0005", NOW + at), bought(user, "unheard", NOW + at + 0.5)])
     engine.learn([bought("d", "i0005", NOW + 10)])
     with_it, without = (ids(engine.recommend(Request(user, n=38, now=NOW + 11))) for user in ("d", "stranger"))
-    assert with_it.index("unheard") < without.index("unheard") and with_it.index("unheard") < 10
+    assert with_it.index("unheard") < without.index("unheard")
 
 
 def test_trending_moves_with_events_and_popular_hardly():
