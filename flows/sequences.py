@@ -141,6 +141,7 @@ def judge(params: Params, workspace: Workspace) -> Promoted:
     """Ask the gate, one judgement at a time, and tell what came of it."""
     with alone("promotion", workspace):
         decided: Promoted = run_step("promote", params, workspace)
+    run_step("live", params, workspace)
     tell_decision(params.dataset, workspace, decided)
     return decided
 

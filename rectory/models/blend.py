@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,10 +20,12 @@ from rectory.features.training_set import TrainingSet
 from rectory.files import read_json, write_json
 from rectory.models.blend_choice import Choice, Singles, all_pay, choose_trees, core_of, switched_on
 from rectory.models.blend_history import History
+from rectory.models.blend_live import Proposing, facts_for, ranked
 from rectory.models.blend_moment import Moment, days_of, fitted_side_by_side
 from rectory.models.blend_proposals import Proposals, describe
 from rectory.models.blend_ranker import Examples, Ranker, prior, ranker_columns
 from rectory.models.catalogue import build, model_class
+from rectory.models.live_history import LiveHistory
 from rectory.models.protocol import (
     NO_ITEM,
     CannotContinue,
@@ -42,6 +45,10 @@ _FILL = -100.0
 """Score of what no source proposed, below every log odds; popularity orders it."""
 
 
+_USUAL_WINDOW_DAYS = 28.0
+"""Of a blend that was kept without the length of its windows."""
+
+
 class Blend(Fitted):
     """score = PRIOR * nearness to the top of the best single source's list + the ranker's trees.
 
@@ -57,6 +64,7 @@ class Blend(Fitted):
         self._history: History
         self._ranker: Ranker | None = None
         self._best = ""
+        self._window_days = _USUAL_WINDOW_DAYS
 
     # Fitting.
 
@@ -136,7 +144,7 @@ class Blend(Fitted):
         if gone := sorted(set(settings) - set(switched_on(self._params, train)[0])):
             raise CannotContinue(f"its source {gone[0]} has nothing to say of today's log")
         self._sources = {name: self._build(name) for name in settings}
-        self._history = History.of(train, days_of(train))
+        self._history, self._window_days = History.of(train, days_of(train)), days_of(train)
         self._best, self._ranker = before._best, before._ranker
         if self._ranker is not None and self._ranker.columns != ranker_columns(self._moment.names):
             raise CannotContinue("its ranker looks at other columns than today's log has")
@@ -159,6 +167,18 @@ class Blend(Fitted):
         self._report = replace(earlier.report, start="; ".join(told))
         return self
 
+    def before_validation(self, train: TrainingSet, chosen: dict[str, Any]) -> Blend:
+        """This blend as it would have stood at the start of the validation window: sources of then, the ranker of now.
+
+        A ranker of then would need a past window more than the log may have.
+        """
+        model = Blend(self._params, self._seed, self._validation_users)
+        before = train.before_validation()
+        model._sources = model._fit_sources(before, chosen["sources"])
+        model._history, model._window_days = History.of(before, days_of(train)), days_of(train)
+        model._ranker, model._best = self._ranker, self._best
+        return model
+
     def _finish(self, train: TrainingSet, chosen: dict[str, Any], known: list[Examples]) -> Self:
         """Train the ranker on the newest windows, validation window included, and the sources on everything.
 
@@ -167,10 +187,11 @@ class Blend(Fitted):
         """
         settings = chosen["sources"]
         self._best, self._ranker = chosen["best"], None
+        self.__dict__.pop("_proposing", None)
         windows = self._windows(train)[: chosen["windows"]] if chosen["trees"] else []
         examples = [*known, *(self._past(window, settings) for window in windows[len(known) :])]
         self._sources = self._fit_sources(train, settings)
-        self._history = History.of(train, days_of(train))
+        self._history, self._window_days = History.of(train, days_of(train)), days_of(train)
         if chosen["trees"]:
             best = list(settings).index(self._best)
             self._ranker = self._train(examples, best, chosen["trees"], self._moment.names)
@@ -244,6 +265,25 @@ class Blend(Fitted):
             row, item, score = (np.concatenate(pair) for pair in zip((row, item, score), filled, strict=True))
         return rank_pairs(row, item, score, len(users), k)
 
+    def recommend_for_history(
+        self, history: LiveHistory, k: int, *, exclude: Int32Array | None = None, items: Int32Array | None = None
+    ) -> TopK:
+        """What the sources propose for the history as it is now, ordered by features made anew.
+
+        Shorter than k where the sources propose less: nothing is filled up.
+        """
+        proposals = self._proposing.propose(history, exclude)
+        facts = facts_for(self._history, history, proposals.item, self._window_days)
+        start = prior(proposals, list(self._sources).index(self._best))
+        if self._ranker is not None:
+            start = start + self._ranker.beyond(describe(proposals, facts), threads=1)
+        kept = slice(None) if items is None else np.isin(proposals.item, items)
+        return ranked(proposals.item[kept], start[kept], k)
+
+    @cached_property
+    def _proposing(self) -> Proposing:
+        return Proposing(self._sources, self._depths(self._sources))
+
     def _scores(self, proposals: Proposals, x: Float32Array) -> Float64Array:
         start = prior(proposals, list(self._sources).index(self._best))
         return start if self._ranker is None else start + self._ranker.beyond(x)
@@ -294,7 +334,12 @@ class Blend(Fitted):
         """blend.json, ranker.txt (LightGBM's text), history/, sources/<name>/."""
         write_json(
             folder / "blend.json",
-            {"params": self._params.model_dump(mode="json"), "sources": list(self._sources), "best": self._best},
+            {
+                "params": self._params.model_dump(mode="json"),
+                "sources": list(self._sources),
+                "best": self._best,
+                "window_days": self._window_days,
+            },
         )
         if self._ranker is not None:
             (folder / "ranker.txt").write_text(self._ranker.text, encoding="utf-8")
@@ -315,6 +360,7 @@ class Blend(Fitted):
         text = folder / "ranker.txt"
         model._ranker = Ranker(text.read_text(encoding="utf-8")) if text.is_file() else None
         model._best = facts["best"]
+        model._window_days = facts.get("window_days", _USUAL_WINDOW_DAYS)
         return model
 
 

@@ -163,17 +163,19 @@ class Ranker:
         """What it looks at, as `ranker_columns` names it."""
         return list(self._booster.feature_name())
 
-    def beyond(self, x: Float32Array, trees: int | None = None, after: int = 0) -> Float64Array:
+    def beyond(
+        self, x: Float32Array, trees: int | None = None, after: int = 0, threads: int | None = None
+    ) -> Float64Array:
         """(m,) what (the first) trees add to the prior. Each row is scored by itself, so threads change no bit.
 
         Args:
-            trees: how many; None: all. after: the first ones that are left out.
+            trees: how many; None: all. after: the first ones that are left out. threads: None: one for each core.
         """
         if not len(x) or trees == after:
             return np.zeros(len(x))
         count = None if trees is None else trees - after
         raw = self._booster.predict(
-            x, raw_score=True, start_iteration=after, num_iteration=count, num_threads=os.cpu_count() or 1
+            x, raw_score=True, start_iteration=after, num_iteration=count, num_threads=threads or os.cpu_count() or 1
         )
         return np.asarray(raw, dtype=np.float64)
 

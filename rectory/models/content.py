@@ -15,6 +15,7 @@ from rectory.arrays import Array, Float32Array, Float64Array, Int32Array
 from rectory.features.training_set import SECONDS_PER_DAY, TrainingSet
 from rectory.files import read_arrays, read_json, read_sparse, write_arrays, write_json, write_sparse
 from rectory.models.item_to_item import FAINT, pairs_from_blocks
+from rectory.models.live_history import LiveHistory, top_of
 from rectory.models.protocol import FitReport, Fitted, Reason, TopK
 from rectory.models.recency import decay, recent_popularity
 from rectory.models.search import search_by_turns
@@ -68,7 +69,12 @@ class Content(Fitted):
                 "popular": (weight * popular).astype(np.float32),
                 "leaning": (weight * leaning).astype(np.float32),
             },
-            {"names": list(train.item_features.names), "lean_on": chosen["lean_on"], "weight": weight},
+            {
+                "names": list(train.item_features.names),
+                "lean_on": chosen["lean_on"],
+                "weight": weight,
+                "half_life_days": chosen["half_life_days"],
+            },
         )
 
     def _become(self, matrices: dict[str, csr_array], floors: dict[str, Float32Array], facts: dict[str, Any]) -> Self:
@@ -92,6 +98,25 @@ class Content(Fitted):
             exclude=exclude,
             items=items,
         )
+
+    def recommend_for_history(
+        self, history: LiveHistory, k: int, *, exclude: Int32Array | None = None, items: Int32Array | None = None
+    ) -> TopK:
+        """Items like what the history holds; of a history without features, what is popular."""
+        return top_of(self.history_scores(history), k, exclude, items)
+
+    def history_scores(self, history: LiveHistory) -> Float32Array:
+        """(n_items,) scores."""
+        if not len(history):
+            return np.asarray(self._scores(np.array([history.user], dtype=np.int32))[0])
+        weight = history.weight * decay(history.age_days - history.age_days.min(), self._facts.get("half_life_days"))
+        taken, place = np.unique(history.items, return_inverse=True)
+        weight = np.bincount(place, weight, len(taken)).astype(np.float32)
+        row = csr_array((weight, taken, np.array([0, len(taken)])), shape=(1, self._matrices["items"].shape[0]))
+        profile = _unit(csr_array(row @ self._matrices["items"]))
+        if not profile.nnz:
+            return self._floors["popular"].copy()
+        return np.asarray(self._likeness(profile)[0] + self._floors["leaning"], dtype=np.float32)
 
     def score_pairs(self, users: Int32Array, items: Int32Array) -> Float32Array:
         return pairs_from_blocks(users, items, self._matrices["items"].shape[0], self._scores)

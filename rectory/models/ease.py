@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 from rectory.arrays import Array, Float32Array
 from rectory.errors import RectoryError
 from rectory.features.training_set import TrainingSet
-from rectory.models.neighbours import Likeness, LikenessModel, recent_history, taken, with_diagonal
+from rectory.models.neighbours import Likeness, ReadsHistory, recent_history, taken, with_diagonal
 from rectory.models.recency import decay
 from rectory.models.topk import pairs_of
 from rectory.params.candidates import EaseParams
@@ -23,7 +23,7 @@ _HALF_LIVES_IN_LOG = 4.0
 """How often the weight of an interaction halves from the end of the log to its start when items are kept by it."""
 
 
-class Ease(LikenessModel[EaseParams]):
+class Ease(ReadsHistory[EaseParams]):
     """The user's history, recent items weighing more, times learned weights from item to item, some below 0."""
 
     params_class = EaseParams

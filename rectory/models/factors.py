@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,6 +15,7 @@ from rectory.arrays import Array, Float32Array, Int32Array
 from rectory.features.training_set import TrainingSet
 from rectory.files import read_arrays, read_json, write_arrays, write_json
 from rectory.models.item_to_item import FAINT
+from rectory.models.live_history import LiveHistory, Usual, folded_in, top_of
 from rectory.models.protocol import FitReport, Fitted, Reason, TopK
 from rectory.models.recency import recent_popularity
 from rectory.models.search import Training, search_by_turns, search_epochs
@@ -114,6 +116,7 @@ class FactorModel(Fitted):
         return self._take(factors, popular, fill["popularity_weight"])
 
     def _take(self, factors: Factors, popular: Float32Array, popularity_weight: float) -> Self:
+        self.__dict__.pop("_usual", None)
         self._trained, self._popular, self._popularity_weight = factors, popular, popularity_weight
         self._floor = (popularity_weight * popular).astype(np.float32)
         # The sum of level and popularity as one more column: score = query . factor.
@@ -125,6 +128,20 @@ class FactorModel(Fitted):
         self, users: Int32Array, k: int, *, exclude: csr_array | None = None, items: Int32Array | None = None
     ) -> TopK:
         return rank_factors(self._queries[users], self._factors, k, exclude, items)
+
+    def recommend_for_history(
+        self, history: LiveHistory, k: int, *, exclude: Int32Array | None = None, items: Int32Array | None = None
+    ) -> TopK:
+        """For the user's vector, moved by what was taken since the training."""
+        taken, width = history.items[history.news], self._trained.item.shape[1]
+        query = folded_in(
+            self._queries[history.user], self._factors, self._usual, taken, np.ones(len(taken)), width=width
+        )
+        return top_of(self._factors @ query, k, exclude, items)
+
+    @cached_property
+    def _usual(self) -> Usual:
+        return Usual.of(self._trained.user, self._trained.item)
 
     def score_pairs(self, users: Int32Array, items: Int32Array) -> Float32Array:
         return score_factor_pairs(self._queries, self._factors, users, items)

@@ -11,11 +11,18 @@ from scipy.sparse import csr_array
 
 from rectory.features.training_set import TrainingSet
 from rectory.models.item_to_item import strongest_per_row
-from rectory.models.neighbours import Likeness, LikenessModel, most_like_items, recent_history, taken, with_diagonal
+from rectory.models.neighbours import (
+    Likeness,
+    ReadsHistory,
+    most_like_items,
+    recent_history,
+    taken,
+    with_diagonal,
+)
 from rectory.params.candidates import ItemKnnParams
 
 
-class ItemKnn(LikenessModel[ItemKnnParams]):
+class ItemKnn(ReadsHistory[ItemKnnParams]):
     """The user's history, recent items weighing more, times each item's nearest neighbours."""
 
     params_class = ItemKnnParams

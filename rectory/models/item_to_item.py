@@ -66,6 +66,15 @@ class ItemToItem(Fitted):
             items=items,
         )
 
+    def scores_for(self, items: Int32Array, weights: Array) -> Float32Array:
+        """(n_items,) scores of a history: what the items, each weighing so much, speak for, above what is popular."""
+        matrix = self._weights
+        starts = matrix.indptr[items]
+        lengths = matrix.indptr[items + 1] - starts
+        at = np.repeat(starts - np.cumsum(lengths) + lengths, lengths) + np.arange(int(lengths.sum()))
+        parts = matrix.data[at] * np.repeat(weights, lengths)
+        return (self._floor + np.bincount(matrix.indices[at], parts, len(self._floor))).astype(np.float32)
+
     def similar(self, items: Int32Array, k: int) -> TopK:
         """What goes with each item, then popular ones."""
         taken = excluding_self(items, len(self._popular))

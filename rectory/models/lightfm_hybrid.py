@@ -7,6 +7,7 @@ Bengio and Usunier, "WSABIE", IJCAI 2011.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,6 +20,7 @@ from rectory.files import read_arrays, read_json, write_arrays, write_json
 from rectory.models.lightfm_matrices import Rows
 from rectory.models.lightfm_search import search
 from rectory.models.lightfm_training import Learnt, Parts, Training
+from rectory.models.live_history import LiveHistory, Usual, folded_in, top_of
 from rectory.models.protocol import CannotContinue, Earlier, FitReport, Fitted, Reason, TopK
 from rectory.models.search import Found
 from rectory.models.topk import excluding_self, rank_factors, score_factor_pairs
@@ -29,6 +31,12 @@ _EPOCHS_UNVALIDATED = 5
 """Epochs when the validation window has nobody to score."""
 _WARM_EPOCHS = 1
 """Epochs of a warm start. More did not help (docs/warm-start.md): what one more day says is learnt in the first."""
+
+
+_NEWS = 100
+"""Interactions since the training that are folded in, the latest."""
+_STEP_DECAY = 0.95
+"""Weight of a step back among them."""
 
 
 class LightFMHybrid(Fitted):
@@ -110,6 +118,7 @@ class LightFMHybrid(Fitted):
 
     def _combine(self) -> None:
         """Representations with the biases as further columns: score = query . factor."""
+        self.__dict__.pop("_usual", None)
         part = self._parts
         # The last query is the user of whom nothing is known, so that code -1 finds it.
         users = vstack([self._user_rows.matrix, self._user_rows.unknown], format="csr")
@@ -128,6 +137,28 @@ class LightFMHybrid(Fitted):
 
     def score_pairs(self, users: Int32Array, items: Int32Array) -> Float32Array:
         return score_factor_pairs(self._queries, self._factors, users, items)
+
+    def recommend_for_history(
+        self, history: LiveHistory, k: int, *, exclude: Int32Array | None = None, items: Int32Array | None = None
+    ) -> TopK:
+        """For the user's representation, moved by what was taken since the training."""
+        return top_of(self._factors @ self.query_for(history), k, exclude, items)
+
+    def query_for(self, history: LiveHistory) -> Float32Array:
+        """(d + 2,) the user's query (or that of the unknown one) with the news of a history folded in."""
+        news = history.news
+        weight = np.power(_STEP_DECAY, np.arange(int(news.sum()))[::-1].astype(np.float64))
+        taken, width = history.items[news][-_NEWS:], self._factors.shape[1] - 2
+        return folded_in(self._queries[history.user], self._factors, self._usual, taken, weight[-_NEWS:], width=width)
+
+    @property
+    def factors(self) -> Float32Array:
+        """(n_items, d + 2): score = query . factor."""
+        return self._factors
+
+    @cached_property
+    def _usual(self) -> Usual:
+        return Usual.of(self._queries[:, :-2], self._factors[:, :-2])
 
     def similar(self, items: Int32Array, k: int) -> TopK:
         """Cosine of the representations, without what all items share."""

@@ -10,11 +10,12 @@ from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 import numpy as np
 from scipy.sparse import csr_array, csr_matrix
 
-from rectory.arrays import Array, Float64Array
+from rectory.arrays import Array, Float32Array, Float64Array, Int32Array
 from rectory.features.training_set import TrainingSet
 from rectory.files import read_json, write_json
 from rectory.models.item_to_item import ItemToItem
-from rectory.models.protocol import FitReport
+from rectory.models.live_history import LiveHistory, top_of
+from rectory.models.protocol import FitReport, TopK
 from rectory.models.recency import decay, recent_popularity
 from rectory.models.search import search_by_turns
 from rectory.models.topk import pairs_of
@@ -46,6 +47,8 @@ class LikenessModel(ItemToItem, Generic[P]):
     """Search, refit and keeping of a model that is a product of two sparse matrices above recent popularity."""
 
     params_class: ClassVar[type[LikenessParams]]
+    _reading: dict[str, Any]
+    """How a history was read: half_life_days and step_decay, as chosen."""
 
     def __init__(self, params: P, seed: int, validation_users: int) -> None:
         self._params: P = params
@@ -77,17 +80,41 @@ class LikenessModel(ItemToItem, Generic[P]):
 
     def _become(self, train: TrainingSet, likeness: Likeness, chosen: dict[str, Any]) -> Self:
         left, right = likeness.parts(chosen)
+        self._reading = {key: chosen[key] for key in ("half_life_days", "step_decay")}
         popular = recent_popularity(train, chosen["popularity_window_days"])
         return self._take(left, right, popular, chosen["popularity_weight"])
 
     def save(self, folder: Path) -> None:
         self._save_parts(folder)
         write_json(folder / "params.json", self._params.model_dump(mode="json"))
+        write_json(folder / "reading.json", self._reading)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         params = cls.params_class.model_validate(read_json(folder / "params.json"))
-        return cls(params, seed=0, validation_users=0)._load_parts(folder)  # type: ignore[arg-type]
+        model = cls(params, seed=0, validation_users=0)  # type: ignore[arg-type]
+        # Models of before live answers did not keep it: what is tried first is then what a history is read by.
+        model._reading = read_json(folder / "reading.json") if (folder / "reading.json").is_file() else {}
+        return model._load_parts(folder)
+
+
+class ReadsHistory(LikenessModel[P]):
+    """One whose left matrix is the users' own history: it can be read anew at any moment."""
+
+    def recommend_for_history(
+        self, history: LiveHistory, k: int, *, exclude: Int32Array | None = None, items: Int32Array | None = None
+    ) -> TopK:
+        """What goes with a history, read as `recent_history` reads it."""
+        return top_of(self.history_scores(history), k, exclude, items)
+
+    def history_scores(self, history: LiveHistory) -> Float32Array:
+        """(n_items,) scores."""
+        half_life = self._reading.get("half_life_days", self._params.half_lives_days[0])
+        weight = history.faded(half_life, self._reading.get("step_decay", self._params.step_decays[-1]))
+        taken, place = np.unique(history.items, return_inverse=True)
+        total = np.bincount(place, weight, len(taken))
+        length = float(np.linalg.norm(total))
+        return self.scores_for(taken, total / (length if length > 0 else 1.0))
 
 
 def recent_history(train: TrainingSet, half_life_days: float | None, step_decay: float) -> csr_array:

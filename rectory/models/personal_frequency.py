@@ -11,6 +11,7 @@ from scipy.sparse import csr_array
 from rectory.arrays import Float32Array, Int32Array
 from rectory.features.training_set import TrainingSet
 from rectory.files import read_arrays, read_json, read_sparse, write_arrays, write_json, write_sparse
+from rectory.models.live_history import LiveHistory, top_of
 from rectory.models.protocol import NO_ITEM, FitReport, Fitted, Reason, TopK
 from rectory.models.recency import decay, popularity_scores
 from rectory.models.topk import excluding_self, pairs_of, rank_pairs, rank_shared
@@ -92,6 +93,17 @@ class PersonalFrequency(Fitted):
             n,
             k,
         )
+
+    def recommend_for_history(
+        self, history: LiveHistory, k: int, *, exclude: Int32Array | None = None, items: Int32Array | None = None
+    ) -> TopK:
+        """The history's own items by how much of them is left, above popular ones."""
+        scores = self._popular.copy()
+        weight = history.weight * decay(history.age_days, self._half_life_days)
+        own = np.bincount(history.items, weight, len(scores))
+        taken = np.unique(history.items)
+        scores[taken] += (1.0 + own[taken]).astype(np.float32)
+        return top_of(scores, k, exclude, items)
 
     def similar(self, items: Int32Array, k: int) -> TopK:
         """Popular items: a count knows no likeness."""

@@ -13,12 +13,13 @@ from typing import Any, Self
 import numpy as np
 from scipy.sparse import csr_array, vstack
 
-from rectory.arrays import Float64Array
+from rectory.arrays import Float32Array, Float64Array, Int32Array
 from rectory.features.training_set import TrainingSet
 from rectory.files import read_json, write_json
 from rectory.models.baskets import Baskets, baskets_of
 from rectory.models.item_to_item import ItemToItem, strongest_per_row
-from rectory.models.protocol import FitReport
+from rectory.models.live_history import LiveHistory, top_of
+from rectory.models.protocol import FitReport, TopK
 from rectory.models.recency import decay, recent_popularity
 from rectory.models.search import search_by_turns
 from rectory.models.topk import pairs_of
@@ -66,6 +67,7 @@ class Transitions(ItemToItem):
         return self._become(_Work(self._params, train), chosen)
 
     def _become(self, work: _Work, chosen: dict[str, Any]) -> Self:
+        self._step_decay = float(chosen["step_decay"])
         return self._take(
             work.baskets.history(chosen["step_decay"], self._params.recent, work.train.n_users),
             work.weights(
@@ -78,14 +80,34 @@ class Transitions(ItemToItem):
             chosen["popularity_weight"],
         )
 
+    def recommend_for_history(
+        self, history: LiveHistory, k: int, *, exclude: Int32Array | None = None, items: Int32Array | None = None
+    ) -> TopK:
+        """What is taken after a history, read as `Baskets.history` reads it."""
+        return top_of(self.history_scores(history), k, exclude, items)
+
+    def history_scores(self, history: LiveHistory) -> Float32Array:
+        """(n_items,) scores."""
+        recent = history.items[-self._params.recent :]
+        steps = history.moments_after[-self._params.recent :]
+        # Once for each moment: a basket may list an item twice.
+        pairs = np.unique(np.column_stack([recent, steps]), axis=0)
+        weight = np.power(self._step_decay, pairs[:, 1].astype(np.float64))
+        taken, place = np.unique(pairs[:, 0], return_inverse=True)
+        weight = np.bincount(place, weight, len(taken))
+        return self.scores_for(taken, weight / max(float(weight.sum()), 1e-12))
+
     def save(self, folder: Path) -> None:
         self._save_parts(folder)
-        write_json(folder / "transitions.json", {"params": self._params.model_dump(mode="json")})
+        facts = {"params": self._params.model_dump(mode="json"), "step_decay": self._step_decay}
+        write_json(folder / "transitions.json", facts)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        params = TransitionsParams.model_validate(read_json(folder / "transitions.json")["params"])
-        return cls(params, seed=0, validation_users=0)._load_parts(folder)
+        facts = read_json(folder / "transitions.json")
+        model = cls(TransitionsParams.model_validate(facts["params"]), seed=0, validation_users=0)
+        model._step_decay = facts.get("step_decay", model._params.step_decays[0])
+        return model._load_parts(folder)
 
 
 class _Work:

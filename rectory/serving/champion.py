@@ -6,15 +6,19 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from scipy.sparse import csr_array
 
 from rectory.arrays import Float32Array, Int32Array
 from rectory.models.bundle import Bundle
+from rectory.models.live_history import LiveHistory, SupportsHistory
 from rectory.models.protocol import NO_ITEM
 from rectory.serving.histories import Taken
 
 DEPTH = 200
 """Items of the champion's list that a live answer is made of."""
+_NOW_SECONDS = 600.0
+"""How long a list for a history stands while nothing new is taken."""
 _KEPT_USERS = 200_000
 """Lists kept: 1.6 kB each."""
 
@@ -42,6 +46,8 @@ class Champion:
         self.bundle = bundle
         self.n_users, self.n_items = len(bundle.users), len(bundle.items)
         self._lists: OrderedDict[int, tuple[Ranked, int]] = OrderedDict()
+        self.trained_until = float(pd.Timestamp(bundle.trained_until).value / 1e9)
+        self._now: OrderedDict[int, tuple[Ranked, int, float]] = OrderedDict()
         self._available = None if bundle.available is None else np.flatnonzero(bundle.available).astype(np.int32)
 
     def ranked(self, user: int, seen: Taken | None) -> Ranked:
@@ -59,6 +65,31 @@ class Champion:
             shared = self._kept(known, None, 0)
             return shared if len(seen) <= DEPTH // 4 else self._asked(known, seen)
         return self._kept(known, seen, len(seen))
+
+    def now(self, user: int, taken: Taken, now: float, *, session: bool) -> Ranked | None:
+        """The list for a history with what has been taken since the training; None: nothing was, or it cannot.
+
+        Args:
+            session: the history holds what the caller sent along: the list is not kept.
+        """
+        model = self.bundle.model
+        if not len(taken) or taken.time[-1] < self.trained_until or not isinstance(model, SupportsHistory):
+            return None
+        kept = None if session else self._now.get(user)
+        if kept is not None and kept[1] == len(taken) and abs(now - kept[2]) < _NOW_SECONDS:
+            return kept[0]
+        inside = taken.items < self.n_items
+        items, time, weight = taken.items[inside], taken.time[inside], taken.weight[inside]
+        known = user if 0 <= user < self.n_users else NO_ITEM
+        history = LiveHistory(known, items, time, weight, now, self.trained_until)
+        exclude = None if self.bundle.repeats else np.unique(items)
+        top = model.recommend_for_history(history, DEPTH, exclude=exclude, items=self._available)
+        ranked = Ranked.of(top.items[0], top.scores[0])
+        if not session:
+            self._now[user] = (ranked, len(taken), now)
+            if len(self._now) > _KEPT_USERS:
+                self._now.popitem(last=False)
+        return ranked
 
     def warm(self, users: Int32Array) -> None:
         """Ask for many lists at once: cheaper than one at a time."""
@@ -92,3 +123,4 @@ class Champion:
     def forget(self, user: int) -> None:
         """Drop the user's list; from now on nothing is known of this user."""
         self._lists.pop(user, None)
+        self._now.pop(user, None)

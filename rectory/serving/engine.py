@@ -16,13 +16,13 @@ from rectory.features.training_set import SECONDS_PER_DAY
 from rectory.serving.champion import Champion
 from rectory.serving.codes import UNKNOWN, Codes
 from rectory.serving.histories import Histories, Taken
-from rectory.serving.links import Links, row_of
+from rectory.serving.links import EARLIER, STEPS, Links
 from rectory.serving.mixing import PLACE, Mix
 from rectory.serving.reasons import champion_words, reasons_for, why_not_stages
 from rectory.serving.shelf import Shelf
 from rectory.serving.signals import View, World, look
 from rectory.serving.trends import Trend
-from rectory.serving.types import Answer, Event, Item, ItemFacts, Request, Rung, Shown, User, Why, WhyNot
+from rectory.serving.types import Answer, Event, Item, ItemFacts, NotKnown, Request, Rung, Shown, User, Why, WhyNot
 
 if TYPE_CHECKING:
     from rectory.registry.store import Version
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 HALF_LIVES_DAYS = (1.0, 7.0, 28.0)
 """Of what is taken now: terms day, week, month."""
-_LAGS = 5
-"""Earlier interactions that an interaction is counted to follow, the n-th at 1/n."""
 _NEWEST = 100
 """Items, posted or first taken latest, that are candidates for everybody."""
 _MAX_FUTURE_SECONDS = 300.0
@@ -101,7 +99,7 @@ class LiveEngine:
         self._champion, self._version = champion, version
         self._users, self._items, self._taste, self._historic = users, items, taste, historic
         self._histories = Histories(log.user, log.item, log.time, log.weight, len(users))
-        self._latest = log.end
+        self._latest = self._known_until = log.end
         self._forgotten: set[int] = set()
         n = len(items)
         day, week, month = (
@@ -116,6 +114,8 @@ class LiveEngine:
             newest=_first_taken(log, n),
         )
         self._mix, self._weights = mix, mix.vector
+        # What weighs nothing need not be made.
+        self.uses_now = any(self._weights[PLACE[name]] for name in ("now", "now_height"))
 
     @classmethod
     def load(cls, workspace: Workspace, version: Version | None = None) -> LiveEngine:
@@ -134,8 +134,8 @@ class LiveEngine:
 
     @property
     def known_until(self) -> float:
-        """Moment of the newest interaction that is known; what the log holds after it is still to be learned."""
-        return self._latest
+        """Moment of the newest interaction that was there when serving began; what came later is to be learned."""
+        return self._known_until
 
     @property
     def repeats(self) -> bool:
@@ -182,19 +182,27 @@ class LiveEngine:
         item = self._items.code(item_id)
         if item == UNKNOWN:
             item = self._items.add(item_id)
-            self._world.shelf.grow()
-            for trend in self._world.trends:
-                trend.grow(len(self._items))
+            self._grow()
             self._is_new(item, moment)
         before = self._histories.of(user)
         if not len(before) or moment >= before.time[-1]:
-            for lag, earlier in enumerate(before.items[: -_LAGS - 1 : -1].tolist(), 1):
-                if earlier != item:
-                    self._world.links.follow(earlier, item, 1.0 / lag)
+            self._world.links.take(item, *_followed(before, moment, self._world.settings.moment_seconds))
         self._histories.add(user, item, moment, weight)
         for trend in self._world.trends:
             trend.add(item, moment, weight)
         self._latest = max(self._latest, moment)
+
+    def unlearn(self, events: list[Event]) -> None:
+        """Take events back: out of the user's history and out of what is popular. What followed what stays counted."""
+        with self._lock:
+            for event in events:
+                user, item = self._users.code(event.user_id), self._items.code(event.item_id)
+                if UNKNOWN in (user, item) or self._taste.of(event) == 0:
+                    continue
+                weight = self._histories.remove(user, item, event.timestamp)
+                for trend in self._world.trends:
+                    trend.add(item, event.timestamp, -weight)
+                self._champion.forget(user)
 
     def forget(self, user_id: str) -> None:
         """Nothing of this user is used any more: the id is from now on that of a stranger."""
@@ -211,8 +219,7 @@ class LiveEngine:
             for item in items:
                 new = item.item_id not in self._items
                 code = self._world.shelf.put(item)
-                for trend in self._world.trends:
-                    trend.grow(len(self._items))
+                self._grow()
                 if new:
                     self._is_new(code, self._now(None) if item.timestamp is None else item.timestamp)
 
@@ -267,19 +274,16 @@ class LiveEngine:
         return self._users.add(user_id)
 
     def similar(self, item_id: str, n: int, offset: int = 0, where: dict[str, Any] | None = None) -> Answer:
-        """Items that go with an item: taken by the same people or after it, or alike in what they are."""
+        """Items that go with an item: taken by the same people or after it, or alike in what they are.
+
+        An unknown item goes with nothing.
+        """
         began = time.perf_counter()
         with self._lock:
             item, allowed = self._items.code(item_id), self._world.shelf.allowed(where or {})
-            score = np.zeros(len(self._items))
-            if item != UNKNOWN:
-                for matrix in (self._world.links.like, self._world.links.following):
-                    columns, values = row_of(matrix, item)
-                    if len(values):
-                        score[columns] += values / max(float(values.max()), 1e-9)
-                profile = self._world.shelf.profile(np.array([item], dtype=np.int32), np.ones(1))
-                if profile is not None:
-                    score += self._world.shelf.content(profile, np.arange(len(self._items), dtype=np.int32))
+            if item == UNKNOWN:
+                return Answer(uuid.uuid4().hex, self._version, (), "neighbours", 0.0)
+            score = self._alike(item)
             rung: Rung = "neighbours" if score.any() else "popular"
             score += 1e-3 * self._world.trends[2].shares(np.arange(len(score)))
             codes = np.flatnonzero(allowed)
@@ -306,12 +310,12 @@ class LiveEngine:
         """Reasons that add up to the item's score for this request.
 
         Raises:
-            KeyError: nobody has ever heard of the item.
+            NotKnown: nobody has ever heard of the item.
         """
         with self._lock:
             item = self._items.code(item_id)
             if item == UNKNOWN:
-                raise KeyError(item_id)
+                raise NotKnown(item_id)
             asked = _Asked.of(self, request)
             view = asked.view(more=item)
             at = int(np.searchsorted(view.items, item))
@@ -320,15 +324,34 @@ class LiveEngine:
             return Why(item_id, score, reasons_for(view, at, self._weights, self._world.shelf, words))
 
     def why_not(self, request: Request, item_id: str) -> WhyNot:
-        """Where the item was lost on its way to the list of this request."""
+        """Where the item was lost on its way to the list of this request.
+
+        Raises:
+            NotKnown: nobody has ever heard of the item.
+        """
         with self._lock:
             item = self._items.code(item_id)
             if item == UNKNOWN:
-                return WhyNot(item_id, (("known", False, "no such item in the model, the catalogue or the log"),))
+                raise NotKnown(item_id)
             asked = _Asked.of(self, request)
             return WhyNot(item_id, tuple(why_not_stages(self, asked, item)))
 
     # Parts.
+
+    def _grow(self) -> None:
+        """Room for all codes."""
+        self._world.shelf.grow()
+        self._world.links.grow(len(self._items))
+        for trend in self._world.trends:
+            trend.grow(len(self._items))
+
+    def _alike(self, item: int) -> Float64Array:
+        """(n_items,) how much each item goes with one."""
+        score = self._world.links.row(item)[: len(self._items)]
+        profile = self._world.shelf.profile(np.array([item], dtype=np.int32), np.ones(1))
+        if profile is not None:
+            score += self._world.shelf.content(profile, np.arange(len(score), dtype=np.int32))
+        return score
 
     def _shown(self, codes: Array, score: Array, n: int, offset: int, rung: Rung) -> tuple[Shown, ...]:
         order = _first(score, offset + n)[offset:]
@@ -383,13 +406,17 @@ class _Asked:
         """Candidates and signals; `more`: a code to look at in any case; `filled_to`: so many in all, if there are."""
         engine = self.engine
         ranked = engine._champion.ranked(self.user_of_champion, None if engine._world.repeats else self.taken)
+        current = None
+        if engine.uses_now:
+            session = bool(self.request.history)
+            current = engine._champion.now(self.user_of_champion, self.taken, self.now, session=session)
         extra = np.zeros(0, dtype=np.int32)
         if filled_to:
             extra = engine._world.trends[2].best_of(np.flatnonzero(self.allowed), filled_to)
         if more is not None:
             extra = np.append(extra, np.int32(more))
         return look(
-            engine._world, self.taken, (ranked, None), allowed=self.allowed, now=self.now, more=np.unique(extra)
+            engine._world, self.taken, (ranked, current), allowed=self.allowed, now=self.now, more=np.unique(extra)
         )
 
     @property
@@ -417,6 +444,25 @@ def _first(score: Array, n: int) -> Array:
         some = np.flatnonzero(score >= least)
         return some[np.argsort(-score[some], kind="stable")][:n]
     return np.argsort(-score, kind="stable")[:n]
+
+
+def _followed(before: Taken, moment: float, moment_seconds: float) -> tuple[list[int], list[float], list[bool]]:
+    """What an interaction at `moment` follows: items, how much each counts, and which belong to the same moment."""
+    items, weights, together = [], [], []
+    step, later = 0, moment
+    newest = before.last(EARLIER)
+    for lag, (item, time_) in enumerate(zip(newest.items[::-1].tolist(), newest.time[::-1].tolist(), strict=True)):
+        if moment_seconds < 0:
+            step = lag
+        elif later - time_ > moment_seconds:
+            step += 1
+        later = time_
+        if step >= STEPS:
+            break
+        items.append(item)
+        weights.append(1.0 / (step + 1.0))
+        together.append(moment - time_ <= max(moment_seconds, 0.0))
+    return items, weights, together
 
 
 def _first_taken(log: Log, n_items: int) -> dict[int, float]:

@@ -2,35 +2,156 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 from scipy.sparse import csr_array
 
+from rectory.arrays import BoolArray, Float64Array, Int32Array
 from rectory.features.training_set import TrainingSet
+from rectory.files import replacing
+from rectory.metrics.clustered import clustered_gain
+from rectory.models.item_to_item import strongest_per_row
 from rectory.models.neighbours import most_like_items, taken, with_diagonal
-from rectory.models.transitions import Transitions
-from rectory.params.candidates import TransitionsParams
-from rectory.serving.links import Links
+from rectory.serving.links import EARLIER, STEPS, Links, steps_weight
+from rectory.serving.mixing import TERMS, Examples, Mix, Settings, fit_weights
 
+MIX_FILE = "mix.json"
+K = 10
 _NEIGHBOURS = 200
 _MIN_USERS = 3
-_NEXT: dict[str, Any] = {
-    "popularity_power": 0.0,
-    "step_decay": 0.9,
-    "self_weight": 0.0,
-    "half_life_days": None,
-    "gap_half_life_hours": None,
-    "popularity_window_days": None,
-    "popularity_weight": 0.01,
-}
+_PENALTY = 1e-4
+_CHOICES = 2000
+"""Choices of the validation window that weights are fitted on at most, drawn evenly over it."""
+_OTHERS = 80
+"""Candidates that a choice is held against in the fit."""
+_FIRST = 0.7
+"""Share of them, the earliest, that candidates for the weights are fitted on; the rest decides between these."""
+_SAMPLES = 500
+_FOLLOWERS = 300
+_ROWS_AT_ONCE = 500_000
 
 
-def fit_links(train: TrainingSet) -> Links:
-    """Likeness by the cosine of who took it, and shares of what is taken next, over all of `train`."""
+def fit_links(train: TrainingSet, moment_seconds: float) -> Links:
+    """Likeness by the cosine of who took it, and counts of what is taken after what, over all of `train`.
+
+    Args:
+        moment_seconds: interactions at most this far apart are one step (see `mixing.Settings`).
+    """
+    n = train.n_items
+    taken_times = np.bincount(train.item, minlength=n).astype(np.float64)
     if not len(train.user):
-        nothing = csr_array((train.n_items, train.n_items), dtype="float32")
-        return Links(nothing, nothing)
+        nothing = csr_array((n, n), dtype=np.float32)
+        return Links(nothing, nothing, np.zeros(n), taken_times)
     like = most_like_items(taken(train), "cosine", _NEIGHBOURS, _MIN_USERS)
-    params = TransitionsParams(kind="transitions", neighbours=_NEIGHBOURS)
-    following = Transitions(params, seed=0, validation_users=0).refit(train, _NEXT).weights
-    return Links(with_diagonal(like, 0.0), following)
+    following, out = followers(train, moment_seconds)
+    return Links(with_diagonal(like, 0.0), following, out, taken_times)
+
+
+def followers(train: TrainingSet, moment_seconds: float) -> tuple[csr_array, Float64Array]:
+    """Weighted counts of what is taken after each item, the strongest kept, and their sums before that."""
+    order = np.lexsort((np.arange(len(train.user)), train.time, train.user))
+    user, item, time = train.user[order], train.item[order], train.time[order]
+    new = np.ones(len(user), dtype=np.int64)
+    new[1:] = (time[1:] - time[:-1] > moment_seconds) | (user[1:] != user[:-1])
+    step = np.cumsum(new)
+    n = train.n_items
+    total = csr_array((n, n), dtype=np.float32)
+    for start in range(0, len(user), _ROWS_AT_ONCE):
+        part = np.arange(start, min(start + _ROWS_AT_ONCE, len(user)))
+        rows, columns, weights = [], [], []
+        for back in range(1, EARLIER + 1):
+            later = part[part >= back]
+            steps = step[later] - step[later - back] - (moment_seconds < 0)
+            kept = (user[later] == user[later - back]) & (steps < STEPS) & (item[later] != item[later - back])
+            later, weight = later[kept], steps_weight(steps[kept])
+            # Of one moment there is no order: each leads to the other.
+            same = time[later] - time[later - back] <= max(moment_seconds, 0.0)
+            rows += [item[later - back], item[later[same]]]
+            columns += [item[later], item[later[same] - back]]
+            weights += [weight, weight[same]]
+        entries = (np.concatenate(weights), (np.concatenate(rows), np.concatenate(columns)))
+        total = csr_array(total + csr_array(entries, shape=(n, n), dtype=np.float32))
+    out = np.asarray(total.sum(axis=1), dtype=np.float64).ravel()
+    return strongest_per_row(total, _FOLLOWERS), out
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One setting of the signals on the validation window. examples: in order of time. user: (n,) of each choice."""
+
+    settings: Settings
+    examples: Examples
+    user: Int32Array
+
+
+def choose_mix(tries: list[Tried]) -> Mix:
+    """Weights for the live signals, down to none.
+
+    Under each setting weights are fitted on the earlier choices; the later ones decide which setting is kept, how much
+    of its live part, and whether any: unless nDCG@10 rises with the lower end of its interval (over users) above zero,
+    the champion's lists stay as they are.
+    """
+    best: tuple[float, Tried, float, Float64Array] | None = None
+    for tried in tries:
+        first, rest = tried.examples.split(_FIRST)
+        fitted = _fitted(first)
+        for share in (1.0, 0.5, 0.25):
+            score = float(ndcg_of(rest.ranks(_between(fitted, share))).mean())
+            if best is None or score > best[0]:
+                best = score, tried, share, fitted
+    assert best is not None  # noqa: S101 - there is at least one setting
+    _, tried, share, fitted = best
+    _, rest = tried.examples.split(_FIRST)
+    live = ndcg_of(rest.ranks(_between(fitted, share)))
+    frozen = ndcg_of(rest.ranks(Mix.frozen().vector))
+    users = tried.user[len(tried.user) - len(live) :]
+    facts: dict[str, Any] = {
+        "choices": len(tried.examples.chosen),
+        "found": float((tried.examples.chosen >= 0).mean()) if len(tried.examples.chosen) else 0.0,
+        "ndcg@10": {"live": float(live.mean()), "frozen": float(frozen.mean())},
+        "hit@10": {"live": float((live > 0).mean()), "frozen": float((frozen > 0).mean())},
+        "share": share,
+    }
+    gain = clustered_gain(live, frozen, users, _SAMPLES, 0).absolute
+    facts["gain"] = gain.to_dict()
+    if not gain.low > 0:
+        note = "live signals gain nothing that is beyond chance on the validation window: the champion's lists stay"
+        return replace(Mix.frozen(), settings=tried.settings, facts={**facts, "share": 0.0, "note": note})
+    weights = _between(_fitted(tried.examples), share)
+    return Mix(dict(zip(TERMS, np.round(weights, 6).tolist(), strict=True)), tried.settings, facts)
+
+
+def ndcg_of(ranks: Float64Array) -> Float64Array:
+    """(n,) nDCG@10 of one relevant item each, by its rank from 1."""
+    return np.where(ranks <= K, 1.0 / np.log2(np.minimum(ranks, K) + 1.0), 0.0)
+
+
+def sampled(asked: BoolArray, most: int = _CHOICES) -> BoolArray:
+    """At most so many of the rows that are asked, evenly over time."""
+    places = np.flatnonzero(asked)
+    if len(places) > most:
+        places = places[np.linspace(0, len(places) - 1, most).astype(np.int64)]
+    kept = np.zeros(len(asked), dtype=bool)
+    kept[places] = True
+    return kept
+
+
+def save_live(folder: Path, links: Links, mix: Mix) -> None:
+    """Atomically write like.npz, following.npz and mix.json."""
+    with replacing(folder) as scratch:
+        scratch.mkdir(parents=True)
+        links.save(scratch)
+        mix.save(scratch / MIX_FILE)
+
+
+def _fitted(examples: Examples) -> Float64Array:
+    return fit_weights(examples.thinned(_OTHERS, seed=0), _PENALTY)
+
+
+def _between(fitted: Float64Array, share: float) -> Float64Array:
+    """Weights of which the live part counts `share`, the champion's list the rest."""
+    live, frozen = np.array(fitted), Mix.frozen().vector
+    return share * live + (1.0 - share) * float(np.abs(live).max(initial=1.0)) * frozen

@@ -66,42 +66,52 @@ class Histories:
         self._time = time[order].astype(np.float64)
         self._weight = weight[order].astype(np.float32)
         self._ends = np.concatenate([[0], np.cumsum(np.bincount(user, minlength=n_users))]).astype(np.int64)
-        self._fresh: dict[int, tuple[list[int], list[float], list[float]]] = {}
-        self._forgotten: set[int] = set()
+        # Users whose history is not the table's slice any more: what it is, and what has not been put into it yet.
         self._whole: dict[int, Taken] = {}
+        self._waiting: dict[int, tuple[list[int], list[float], list[float]]] = {}
+        self._fresh: dict[int, int] = {}
 
     def add(self, user: int, item: int, time: float, weight: float) -> None:
         """One more interaction of a user, known or not seen before."""
-        items, times, weights = self._fresh.setdefault(user, ([], [], []))
+        items, times, weights = self._waiting.setdefault(user, ([], [], []))
         items.append(item)
         times.append(time)
         weights.append(weight)
-        self._whole.pop(user, None)
+        self._fresh[user] = self._fresh.get(user, 0) + 1
 
     def of(self, user: int) -> Taken:
         """All of a user's interactions; nothing for a code that has none."""
-        known = self._whole.get(user)
-        if known is not None:
-            return known
-        whole = self._old(user)
-        if user in self._fresh:
-            # Kept together, so that the next event adds to what is there: linear in what is new.
-            whole = whole.with_more(*self._fresh[user])
-            self._whole[user] = whole
+        whole = self._whole.get(user)
+        if whole is None:
+            whole = self._old(user)
+        waiting = self._waiting.pop(user, None)
+        if waiting is not None:
+            whole = self._whole[user] = whole.with_more(*waiting)
         return whole
+
+    def remove(self, user: int, item: int, time: float) -> float:
+        """Take one interaction back, the one nearest in time; gives its weight, 0 if there is none."""
+        whole = self.of(user)
+        places = np.flatnonzero(whole.items == item)
+        if not len(places):
+            return 0.0
+        at = places[np.argmin(np.abs(whole.time[places] - time))]
+        kept = np.arange(len(whole)) != at
+        self._whole[user] = Taken(whole.items[kept], whole.time[kept], whole.weight[kept])
+        return float(whole.weight[at])
 
     def fresh(self, user: int) -> int:
         """Number of interactions since the table."""
-        return len(self._fresh[user][0]) if user in self._fresh else 0
+        return self._fresh.get(user, 0)
 
     def forget(self, user: int) -> None:
-        """Nothing of this user is given out any more."""
+        """Nothing of what this user has done so far is given out any more."""
+        self._waiting.pop(user, None)
         self._fresh.pop(user, None)
-        self._whole.pop(user, None)
-        self._forgotten.add(user)
+        self._whole[user] = Taken.nothing()
 
     def _old(self, user: int) -> Taken:
-        if user < 0 or user + 1 >= len(self._ends) or user in self._forgotten:
+        if user < 0 or user + 1 >= len(self._ends):
             return Taken.nothing()
         part = slice(int(self._ends[user]), int(self._ends[user + 1]))
         return Taken(self._item[part], self._time[part], self._weight[part])

@@ -1,19 +1,26 @@
-"""What goes with what: likeness of items from the night, and what is taken next, counted on while serving."""
+"""What goes with what: likeness of items from the night, and what is taken together, counted on while serving."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from scipy.sparse import csr_array
 
 from rectory.arrays import Array, Float32Array, Float64Array, Int32Array
-from rectory.files import read_sparse, write_sparse
+from rectory.files import read_arrays, read_sparse, write_arrays, write_sparse
 
-_MOST_FOLLOWERS = 200
-"""Items after an item that are counted while serving; the weakest half of them goes when there are more."""
-_BASE = 3.0
-"""Live interactions that the shares counted in training weigh as much as."""
+EARLIER = 12
+"""Interactions before one that it may be counted to follow."""
+STEPS = 5
+"""Steps back beyond which nothing is counted; the n-th counts 1/n."""
+_MOST = 400
+"""Live counts kept of one item; the weaker half of them goes when there are more."""
+_SHRINK = 5.0
+"""Counts added to those out of an item before they become shares: a rare item says little."""
+_DAMPING = 0.4
+"""Power of an item's own number of interactions by which what is taken near it is divided."""
 
 
 def gathered(matrix: csr_array, rows: Array, weights: Array) -> tuple[Int32Array, Float64Array, Array]:
@@ -23,71 +30,128 @@ def gathered(matrix: csr_array, rows: Array, weights: Array) -> tuple[Int32Array
     rows, weights = rows[inside], weights[inside]
     starts = matrix.indptr[rows]
     lengths = matrix.indptr[rows + 1] - starts
-    total = int(lengths.sum())
-    at = np.repeat(starts - np.cumsum(lengths) + lengths, lengths) + np.arange(total)
+    at = np.repeat(starts - np.cumsum(lengths) + lengths, lengths) + np.arange(int(lengths.sum()))
     return matrix.indices[at], matrix.data[at] * np.repeat(weights, lengths), np.repeat(place, lengths)
 
 
+@dataclass
+class Counts:
+    """Counts between items: a matrix of the night, and what was added since.
+
+    night: (n, n) float32.
+    """
+
+    night: csr_array
+    _live: dict[int, dict[int, float]] = field(default_factory=dict)
+
+    def add(self, row: int, column: int, weight: float) -> None:
+        counts = self._live.setdefault(row, {})
+        counts[column] = counts.get(column, 0.0) + weight
+        if len(counts) > _MOST:
+            kept = sorted(counts.items(), key=lambda one: -one[1])[: _MOST // 2]
+            self._live[row] = dict(kept)
+
+    def links(self, rows: Int32Array, weights: Array) -> tuple[Int32Array, Float64Array, Array]:
+        """Column, weighted count and place in `rows` of each entry; a column may stand twice."""
+        column, value, place = gathered(self.night, rows, weights)
+        live = [(at, self._live[row]) for at, row in enumerate(rows.tolist()) if row in self._live]
+        if not live:
+            return column, value, place
+        sizes = [len(counts) for _, counts in live]
+        columns = np.fromiter((one for _, counts in live for one in counts), dtype=np.int32, count=sum(sizes))
+        values = np.fromiter((one for _, counts in live for one in counts.values()), dtype=np.float64, count=sum(sizes))
+        places = np.repeat(np.array([at for at, _ in live]), sizes)
+        return (
+            np.concatenate([column, columns]),
+            np.concatenate([value, values * np.asarray(weights)[places]]),
+            np.concatenate([place, places]),
+        )
+
+
 class Links:
-    """Likeness (static) and followers (live) of items.
+    """Likeness (of the night) and what is taken after and near each item (counted on).
 
     Args:
         like: (n_items, n_items) float32, from the item taken to the item it speaks for; nothing negative.
-        following: (n_items, n_items) float32, shares of what is taken after each item, as counted in training.
+        following: (n_items, n_items) float32, weighted number of times that the column was taken after the row.
+        out: (n_items,) the same over all columns, also those that were not kept. taken: (n_items,) interactions.
     """
 
-    def __init__(self, like: csr_array, following: csr_array) -> None:
-        self.like, self.following = like, following
-        self._counts: dict[int, dict[int, float]] = {}
-        self._out: dict[int, float] = {}
+    def __init__(self, like: csr_array, following: csr_array, out: Float64Array, taken: Float64Array) -> None:
+        self.like = like
+        self._night = (following, out, taken)
+        self._after = Counts(following)
+        self._near = Counts(csr_array(following + following.T))
+        self._out, self._taken = out.astype(np.float64), taken.astype(np.float64)
+        self._usual = max(float(taken.max(initial=0.0)), 1.0) ** _DAMPING
 
-    def follow(self, before: int, after: int, weight: float) -> None:
-        """Count that `after` was taken after `before`."""
-        counts = self._counts.setdefault(before, {})
-        counts[after] = counts.get(after, 0.0) + weight
-        self._out[before] = self._out.get(before, 0.0) + weight
-        if len(counts) > _MOST_FOLLOWERS:
-            kept = sorted(counts.items(), key=lambda one: -one[1])[: _MOST_FOLLOWERS // 2]
-            self._counts[before] = dict(kept)
+    def again(self) -> Links:
+        """As it was in the night: counts of its own, matrices shared."""
+        other = object.__new__(Links)
+        other.like, other._night, other._usual = self.like, self._night, self._usual
+        other._after, other._near = Counts(self._after.night), Counts(self._near.night)
+        other._out, other._taken = self._night[1].astype(np.float64), self._night[2].astype(np.float64)
+        return other
+
+    def grow(self, n_items: int) -> None:
+        """Room for codes below n_items."""
+        more = n_items - len(self._out)
+        if more > 0:
+            room = np.zeros(more + len(self._out) // 8 + 64)
+            self._out, self._taken = np.concatenate([self._out, room]), np.concatenate([self._taken, room])
+
+    def take(self, item: int, earlier: list[int], weights: list[float], together: list[bool]) -> None:
+        """Count that `item` was taken after the earlier ones, or together with them: then the order says nothing."""
+        self._taken[item] += 1.0
+        for before, weight, same in zip(earlier, weights, together, strict=True):
+            if before == item:
+                continue
+            self._after.add(before, item, weight)
+            self._out[before] += weight
+            if same:
+                self._after.add(item, before, weight)
+                self._out[item] += weight
+            both = 2.0 * weight if same else weight
+            self._near.add(before, item, both)
+            self._near.add(item, before, both)
 
     def liked(self, items: Int32Array, weights: Array) -> tuple[Int32Array, Float64Array, Array]:
         """What `items` speak for: column, value and place in `items` of each link."""
         return gathered(self.like, items, weights)
 
     def next(self, items: Int32Array, weights: Array) -> tuple[Int32Array, Float64Array, Array]:
-        """What is taken after `items`: column, value and place in `items` of each link, live counts included."""
-        live = [(place, self._out[item]) for place, item in enumerate(items.tolist()) if item in self._out]
-        if not live:
-            return gathered(self.following, items, weights)
-        base = np.array(weights, dtype=np.float64)
-        columns, values, places = [], [], []
-        for place, out in live:
-            counts = self._counts[int(items[place])]
-            share = weights[place] / (_BASE + out)
-            base[place] *= _BASE / (_BASE + out)
-            columns.append(np.fromiter(counts, dtype=np.int32, count=len(counts)))
-            values.append(np.fromiter(counts.values(), dtype=np.float64, count=len(counts)) * share)
-            places.append(np.full(len(counts), place))
-        column, value, where = gathered(self.following, items, base)
-        return (
-            np.concatenate([column, *columns]),
-            np.concatenate([value, *values]),
-            np.concatenate([where, *places]),
-        )
+        """What is taken after `items`, as shares of all that is."""
+        return self._after.links(items, weights / (self._out[items] + _SHRINK))
+
+    def near(self, items: Int32Array, weights: Array) -> tuple[Int32Array, Float64Array, Array]:
+        """What is taken before or after `items`, popular ones damped."""
+        column, value, place = self._near.links(items, weights / np.sqrt(self._taken[items] + 1.0))
+        return column, value * self._usual / np.power(self._taken[column] + 3.0, _DAMPING), place
+
+    def row(self, item: int) -> Float64Array:
+        """(n,) how much each item goes with one, in [0, 2]."""
+        found = np.zeros(len(self._out))
+        one = np.array([item], dtype=np.int32)
+        for column, value, _ in (self.liked(one, np.ones(1)), self.near(one, np.ones(1))):
+            sums = np.bincount(column, value, len(found))
+            found += sums / max(float(sums.max(initial=0.0)), 1e-9)
+        return found
 
     def save(self, folder: Path) -> None:
-        """like.npz and following.npz: what was known in the night."""
+        """like.npz, following.npz and counts.npz: what was known in the night."""
+        following, out, taken = self._night
         write_sparse(folder / "like.npz", self.like)
-        write_sparse(folder / "following.npz", self.following)
+        write_sparse(folder / "following.npz", following)
+        write_arrays(folder / "counts.npz", {"out": out, "taken": taken})
 
     @classmethod
     def load(cls, folder: Path) -> Links:
-        return cls(read_sparse(folder / "like.npz"), read_sparse(folder / "following.npz"))
+        counts = read_arrays(folder / "counts.npz")
+        return cls(
+            read_sparse(folder / "like.npz"), read_sparse(folder / "following.npz"), counts["out"], counts["taken"]
+        )
 
 
-def row_of(matrix: csr_array, item: int) -> tuple[Int32Array, Float32Array]:
-    """Columns and values of one row; nothing beyond the matrix."""
-    if not 0 <= item < matrix.shape[0]:
-        return np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.float32)
-    part = slice(int(matrix.indptr[item]), int(matrix.indptr[item + 1]))
-    return matrix.indices[part], matrix.data[part]
+def steps_weight(steps: Array) -> Float32Array:
+    """(m,) what an interaction so many steps back (0: the newest) counts as followed."""
+    return np.where(steps < STEPS, 1.0 / (steps + 1.0), 0.0).astype(np.float32)

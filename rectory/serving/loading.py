@@ -26,13 +26,11 @@ from rectory.registry.store import ModelStore, Version
 from rectory.serving.champion import Champion
 from rectory.serving.codes import Codes
 from rectory.serving.engine import LiveEngine, Log, Taste
-from rectory.serving.fitting import fit_links
+from rectory.serving.fitting import MIX_FILE, fit_links
 from rectory.serving.links import Links
 from rectory.serving.mixing import Mix
 from rectory.serving.shelf import Shelf
 from rectory.workspace import Workspace
-
-MIX_FILE = "mix.json"
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ class Ingredients:
     rows: Rows
     block: FeatureBlock
     table: pd.DataFrame | None
-    links: Callable[[Rows], Links]
+    links: Callable[[Rows, float], Links]
     mix: Mix
 
     @property
@@ -82,7 +80,7 @@ class Ingredients:
         """
         known = self.rows if until is None else self.rows.part(slice(0, int(np.searchsorted(self.rows.time, until))))
         in_training = known.part(known.time < self.trained_until)
-        card, bundle = self.card, self.bundle
+        card, bundle, used = self.card, self.bundle, mix or self.mix
         users, items = Codes(self.users.ids), Codes(self.items.ids)
         shelf = Shelf(
             items,
@@ -100,9 +98,9 @@ class Ingredients:
             users=users,
             items=items,
             log=known.log(),
-            links=self.links(in_training),
+            links=self.links(in_training, used.settings.moment_seconds),
             shelf=shelf,
-            mix=mix or self.mix,
+            mix=used,
             taste=Taste(card.interactions.weights, card.interactions.value_as_weight),
             historic=card.historic,
         )
@@ -141,7 +139,7 @@ def gather(workspace: Workspace, version: Version | None = None) -> Ingredients:
         rows=rows,
         block=block,
         table=table,
-        links=(lambda _: Links.load(folder)) if fitted else _counted(bundle, len(users), len(items)),
+        links=_stored(folder) if fitted else _counted(bundle, len(users), len(items)),
         mix=Mix.load(folder / MIX_FILE) if fitted else Mix.untuned(),
     )
 
@@ -194,12 +192,17 @@ def training_set(rows: Rows, n_users: int, n_items: int, *, end: float, repeats:
     )
 
 
-def _counted(bundle: Bundle, n_users: int, n_items: int) -> Callable[[Rows], Links]:
+def _stored(folder: Path) -> Callable[[Rows, float], Links]:
+    kept = Links.load(folder)
+    return lambda *_: kept.again()
+
+
+def _counted(bundle: Bundle, n_users: int, n_items: int) -> Callable[[Rows, float], Links]:
     """Links made from the rows at hand, for a version that no run fitted them for."""
 
-    def links(rows: Rows) -> Links:
+    def links(rows: Rows, moment_seconds: float) -> Links:
         end = float(rows.time.max(initial=0.0))
-        return fit_links(training_set(rows, n_users, n_items, end=end, repeats=bundle.repeats))
+        return fit_links(training_set(rows, n_users, n_items, end=end, repeats=bundle.repeats), moment_seconds)
 
     return links
 

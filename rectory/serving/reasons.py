@@ -65,8 +65,8 @@ def _told(name: str, item: int, view: View, shelf: Shelf) -> Iterator[tuple[str,
     elif name == "content":
         yield _alike(view, item, shelf), 1.0
     else:
-        pull = view.like if name.startswith("like") else view.next
-        yield from _because(pull, item, shelf)
+        pulls = {"like": view.like, "next": view.next, "near": view.near}
+        yield from _because(pulls[name.partition("_")[0]], item, shelf)
 
 
 def _because(pull: Pull, item: int, shelf: Shelf) -> Iterator[tuple[str, float]]:
@@ -112,7 +112,13 @@ def why_not_stages(engine: LiveEngine, asked: _Asked, item: int) -> Iterator[tup
 
 
 def _proposers(row: Float64Array) -> list[str]:
-    sources = {"champion": "champion", "like_place": "likeness", "next_place": "what is taken next", "own": "own"}
+    sources = {
+        "champion": "champion",
+        "like_place": "likeness",
+        "next_place": "what is taken next",
+        "near_place": "what is taken near",
+        "own": "own",
+    }
     sources |= {"day": "trends", "new": "new items"}
     return [words for name, words in sources.items() if row[PLACE[name]] > 0]
 

@@ -18,10 +18,14 @@ K = 10
 
 @dataclass(frozen=True)
 class Replayed:
-    """user: (n,) codes. ranks: name of the engine -> (n,) rank of what was taken, inf where it was not shown."""
+    """user: (n,) codes. ranks: name of the engine -> (n,) rank of what was taken, inf where it was not shown.
+
+    seconds: each engine spent on its answers.
+    """
 
     user: Int32Array
     ranks: dict[str, Float64Array]
+    seconds: dict[str, float]
 
     def hits(self, name: str, k: int = K) -> Float64Array:
         return (self.ranks[name] <= k).astype(np.float64)
@@ -49,23 +53,37 @@ def replay(
         tick: hears how many rows are done.
     """
     users: list[int] = []
+    seconds = dict.fromkeys(engines, 0.0)
     ranks: dict[str, list[float]] = {name: [] for name in engines}
     for at, (user, item, moment, weight) in enumerate(_walk(rows)):
         if asked[at]:
             request = Request(user_ids[user], n=K, now=moment)
             users.append(user)
             for name, engine in engines.items():
-                shown = [one.item_id for one in engine.recommend(request).items]
-                wanted = item_ids[item]
+                answer = engine.recommend(request)
+                shown, wanted = [one.item_id for one in answer.items], item_ids[item]
+                seconds[name] += answer.milliseconds / 1000
                 ranks[name].append(shown.index(wanted) + 1.0 if wanted in shown else np.inf)
         for engine in engines.values():
             engine.take(engine.user_code(user_ids[user]), item_ids[item], moment, weight)
         tick(at + 1)
-    return Replayed(np.array(users, dtype=np.int32), {name: np.array(rank) for name, rank in ranks.items()})
+    return Replayed(np.array(users, dtype=np.int32), {name: np.array(rank) for name, rank in ranks.items()}, seconds)
 
 
-def collect(engine: LiveEngine, rows: Rows, user_ids: list[str], item_ids: list[str], *, asked: BoolArray) -> Examples:
-    """The candidates and signals that `engine` would have weighed before each of the rows that are asked."""
+def collect(
+    engine: LiveEngine,
+    rows: Rows,
+    user_ids: list[str],
+    item_ids: list[str],
+    *,
+    asked: BoolArray,
+    tick: Callable[[int], None] = lambda _: None,
+) -> tuple[Examples, Int32Array]:
+    """The candidates and signals that `engine` would have weighed before each of the rows that are asked.
+
+    Also the user of each of them.
+    """
+    users: list[int] = []
     parts: list[Array] = []
     chosen: list[int] = []
     ends = [0]
@@ -75,12 +93,14 @@ def collect(engine: LiveEngine, rows: Rows, user_ids: list[str], item_ids: list[
             if len(items):
                 place = int(np.searchsorted(items, engine.code(item_ids[item])))
                 found = place < len(items) and items[place] == engine.code(item_ids[item])
+                users.append(user)
                 chosen.append(ends[-1] + place if found else -1)
                 ends.append(ends[-1] + len(items))
                 parts.append(x)
         engine.take(engine.user_code(user_ids[user]), item_ids[item], moment, weight)
+        tick(at + 1)
     x = np.concatenate(parts) if parts else np.zeros((0, len(TERMS)), dtype=np.float32)
-    return Examples(x, np.array(ends), np.array(chosen, dtype=np.int64))
+    return Examples(x, np.array(ends), np.array(chosen, dtype=np.int64)), np.array(users, dtype=np.int32)
 
 
 def worth_asking(rows: Rows, known: Rows, repeats: bool) -> BoolArray:

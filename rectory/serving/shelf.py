@@ -252,6 +252,8 @@ def _holds(column: pd.Series, wanted: Any) -> BoolArray:
         number = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
         low, high = float(wanted.get("min", -np.inf)), float(wanted.get("max", np.inf))
         return np.asarray((number >= low) & (number <= high))
+    if _is_number(wanted):
+        return np.asarray(pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64) == float(wanted))
     texts = _as_texts(wanted)
     listed = column.map(lambda value: isinstance(value, list | tuple | np.ndarray))
     found = column.astype(str).isin(texts).to_numpy(dtype=bool)
@@ -270,6 +272,8 @@ def _one_holds(value: Any, wanted: Any) -> bool:
         except (TypeError, ValueError):
             return False
     values = value if isinstance(value, list | tuple | set) else [value]
+    if _is_number(wanted):
+        return any(_is_number(one) and float(one) == float(wanted) for one in values)
     texts = _as_texts(wanted)
     return any(str(one) in texts for one in values)
 
@@ -281,6 +285,10 @@ def _plain(value: Any) -> Any:
     if pd.isna(value):
         return None
     return value.item() if isinstance(value, np.generic) else value
+
+
+def _is_number(wanted: Any) -> bool:
+    return isinstance(wanted, int | float) and not isinstance(wanted, bool)
 
 
 def _as_texts(wanted: Any) -> set[str]:

@@ -67,6 +67,7 @@ class View:
     x: Float32Array
     like: Pull
     next: Pull
+    near: Pull
     profile: Float32Array | None
 
 
@@ -115,10 +116,11 @@ def look(
     near_enough = next_weight > 0.01
     lately = recent.items[near_enough]
     following = Pull.of(world.links.next(lately, next_weight[near_enough]), lately, n_items)
+    beside = Pull.of(world.links.near(recent.items, like_weight), recent.items, n_items)
     profile = world.shelf.profile(recent.items[-20:], like_weight[-20:]) if len(recent) else None
     own = _own(taken.last(OWN), now) if world.repeats else None
 
-    parts = [ranked.items, like.top(FROM_EACH, allowed), following.top(FROM_EACH, allowed)]
+    parts = [ranked.items, *(pull.top(FROM_EACH, allowed) for pull in (like, following, beside))]
     parts += [trend.top(FROM_EACH) for trend in world.trends]
     parts.append(np.fromiter(world.newest, dtype=np.int32, count=len(world.newest)))
     if now_ranked is not None:
@@ -130,15 +132,17 @@ def look(
     if more is not None:
         items = np.union1d(items, more)
     items = items.astype(np.int32)
-    x = _signals(world, items, (ranked, now_ranked or ranked), (like, following), profile=profile, own=own, now=now)
-    return View(items, x, like, following, profile)
+    x = _signals(
+        world, items, (ranked, now_ranked or ranked), (like, following, beside), profile=profile, own=own, now=now
+    )
+    return View(items, x, like, following, beside, profile)
 
 
 def _signals(
     world: World,
     items: Int32Array,
     lists: tuple[Ranked, Ranked],
-    pulls: tuple[Pull, Pull],
+    pulls: tuple[Pull, Pull, Pull],
     *,
     profile: Float32Array | None,
     own: tuple[Int32Array, Float64Array, Float64Array, Float64Array] | None,
@@ -151,7 +155,7 @@ def _signals(
         place, found = _places(items, ranked.items)
         x[place, PLACE[name]] = near(np.arange(len(ranked.items)))[found]
         x[place, PLACE[f"{name}_height"]] = ranked.heights[found]
-    for pull, name in zip(pulls, ("like", "next"), strict=True):
+    for pull, name in zip(pulls, ("like", "next", "near"), strict=True):
         value = pull.total[items]
         most = float(value.max(initial=0.0))
         if most > 0:

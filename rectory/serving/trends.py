@@ -45,14 +45,15 @@ class Trend:
             self._value = np.concatenate([self._value, more])
 
     def add(self, item: int, time: float, weight: float) -> None:
-        """One interaction; its code has room."""
+        """One interaction, or one taken back (weight < 0); its code has room."""
         lives = (time - self._reference) / SECONDS_PER_DAY / self.half_life_days
         if lives > _FAR:
             factor = 0.5**lives
             self._value *= factor
             self._most *= factor
             self._reference, lives = time, 0.0
-        value = self._value[item] + weight * 2.0 ** max(lives, -1000.0)
+        # Taken back (weight < 0): never below nothing.
+        value = max(self._value[item] + weight * 2.0 ** max(lives, -1000.0), 0.0)
         self._value[item] = value
         self._most = max(self._most, value)
         self._events_since_top += 1

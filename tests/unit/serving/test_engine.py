@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rectory.serving.mixing import Mix
-from rectory.serving.types import Item, Request, User
+from rectory.serving.types import Item, NotKnown, Request, User
 from tests.unit.serving.small import NOW, bought, ids, small_engine
 
 
@@ -84,6 +84,7 @@ def test_filters_exclusions_and_hidden_items_hold_and_the_list_is_still_full():
     assert not {"i0000", "i0002", "i0004"} & set(shown)
     cheap = ids(engine.recommend(Request("nobody", n=10, where={"price": {"max": 6}}, now=NOW)))
     assert sorted(cheap) == ["i0000", "i0001", "i0003", "i0005", "i0006"]
+    assert ids(engine.recommend(Request("nobody", where={"price": 7}, now=NOW))) == ["i0007"]
     either = ids(engine.recommend(Request("nobody", n=40, where={"group": ["0", "1"]}, now=NOW)))
     assert len(either) == 38
 
@@ -118,12 +119,25 @@ def test_trending_moves_with_events_and_popular_hardly():
     assert len(ids(engine.popular("popular", 5, where={"group": "0"}))) == 5
 
 
-def test_similar_items_share_takers_and_an_unknown_item_is_answered():
+def test_what_is_taken_back_is_as_if_it_had_not_been():
+    engine = small_engine()
+    before = ids(engine.recommend(Request("stranger", n=5, now=NOW)))
+    events = [bought("stranger", "i0001"), bought("stranger", "i0003", NOW + 10)]
+    engine.learn(events)
+    assert ids(engine.recommend(Request("stranger", n=5, now=NOW))) != before
+    engine.unlearn([*events, bought("nobody", "i0001"), bought("stranger", "unheard")])
+    assert ids(engine.recommend(Request("stranger", n=5, now=NOW))) == before
+    known_item = "i0001"
+    engine.unlearn([bought("u0001", one, NOW) for one in (known_item,) * 3])
+    assert not (engine.taken("u0001").items == engine.code(known_item)).any()
+
+
+def test_similar_items_share_takers_and_an_unknown_item_goes_with_nothing():
     engine = small_engine()
     near = ids(engine.similar("i0001", 5))
     assert "i0001" not in near
     assert all(group(one) == 1 for one in near)
-    assert len(ids(engine.similar("no such item", 5))) == 5
+    assert ids(engine.similar("no such item", 5)) == []
 
 
 def test_a_forgotten_user_is_a_stranger():
@@ -166,7 +180,10 @@ def test_why_not_tells_the_stage():
     def failed(item: str) -> list[str]:
         return [stage for stage, passed, _ in engine.why_not(request, item).stages if not passed]
 
-    assert failed("no such item") == ["known"]
+    with pytest.raises(NotKnown):
+        engine.why_not(request, "no such item")
+    with pytest.raises(NotKnown):
+        engine.why(request, "no such item")
     assert "shown" in failed("i0002")
     assert "filter group" in failed("i0004")
     assert "asked for" in failed("i0005")

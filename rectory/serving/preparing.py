@@ -1,0 +1,96 @@
+"""Before a champion serves: what its live answers need, fitted on the window before the one it was judged by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from rectory.data.card import Card
+from rectory.features.training_set import TrainingSet
+from rectory.models.blend import Blend
+from rectory.models.bundle import Bundle
+from rectory.models.catalogue import build
+from rectory.models.protocol import Recommender
+from rectory.params.candidates import CandidateParams
+from rectory.serving.codes import Codes
+from rectory.serving.fitting import Tried, choose_mix, fit_links, sampled
+from rectory.serving.links import Links
+from rectory.serving.loading import Ingredients, Rows
+from rectory.serving.mixing import Mix, Settings
+from rectory.serving.replay import collect, worth_asking
+
+
+def prepare(
+    train: TrainingSet,
+    card: Card,
+    candidate: CandidateParams,
+    chosen: dict[str, Any],
+    *,
+    model: Recommender,
+    seed: int,
+    tick: Callable[[int, int], None] = lambda *_: None,
+) -> tuple[Links, Mix]:
+    """Links over all of `train`, and the weights that the validation window asks for.
+
+    The champion's recipe is fitted once more on what came before the validation window, as its fit had chosen it; the
+    engine that serves then walks through the window event by event. The test window is not touched.
+
+    Args:
+        candidate: the champion's section in params.yaml. chosen: what its fit chose. model: it itself.
+        tick: hears (rows done, rows in all).
+    """
+    before = train.before_validation()
+    if not len(before.user) or len(before.user) == len(train.user):
+        return fit_links(train, Settings().moment_seconds), Mix.untuned()
+    if isinstance(model, Blend):
+        earlier: Recommender = model.before_validation(train, chosen)
+    else:
+        earlier = build(candidate, seed, 0).refit(before, chosen)
+    bundle = Bundle.of("before", candidate.kind, earlier, before, titles=None, dataset=card.name)
+    rows = Rows(train.user, train.item, train.time, train.weight, train.target)
+    settings = settings_to_try(train)
+    earlier_links = {one.moment_seconds: fit_links(before, one.moment_seconds) for one in settings}
+    made = Ingredients(
+        version="before",
+        bundle=bundle,
+        card=card,
+        users=Codes(train.users.ids),
+        items=Codes(train.items.ids),
+        rows=rows,
+        block=train.item_features,
+        table=None,
+        links=lambda _, moment_seconds: earlier_links[moment_seconds].again(),
+        mix=Mix.untuned(),
+    )
+    cut = len(before.user)
+    known, later = rows.part(slice(0, cut)), rows.part(slice(cut, None))
+    asked = sampled(worth_asking(later, known, train.repeats))
+    tries = []
+    for turn, one in enumerate(settings):
+        engine = made.engine(until=train.validation_start, mix=Mix(Mix.untuned().weights, one))
+        examples, users = collect(
+            engine,
+            later,
+            made.users.ids,
+            made.items.ids,
+            asked=asked,
+            tick=partial(_told, tick, turn * len(later.user), len(settings) * len(later.user)),
+        )
+        tries.append(Tried(one, examples, users))
+    mix = choose_mix(tries)
+    return fit_links(train, mix.settings.moment_seconds), mix
+
+
+def _told(tick: Callable[[int, int], None], before: int, of: int, done: int) -> None:
+    tick(before + done, of)
+
+
+def settings_to_try(train: TrainingSet) -> list[Settings]:
+    """Each interaction a step; where many share a moment with another of the same user, also each moment a step."""
+    order = np.lexsort((train.time, train.user))
+    user, time = train.user[order], train.time[order]
+    together = float(np.mean((user[1:] == user[:-1]) & (time[1:] == time[:-1]))) if len(user) > 1 else 0.0
+    return [Settings()] if together < 0.2 else [Settings(), Settings(moment_seconds=0.0)]
