@@ -120,7 +120,7 @@ def facts_for(history: History, taken: LiveHistory, items: Int32Array, window_da
     Args:
         items: (m,) codes. window_days: length of the windows that the ranker learnt from.
     """
-    ends = np.cumsum([0, len(PAIR), len(ITEM), len(USER), len(history.group_names)])
+    ends = np.cumsum([0, len(PAIR), len(ITEM), len(USER), 2 * len(history.group_names)])
     found = np.full((len(items), int(ends[-1])), np.nan, dtype=np.float32)
     found[:, ends[1] : ends[2]] = history.items[items]
     found[:, ends[2] : ends[3]] = history.users[taken.user]
@@ -138,23 +138,34 @@ def facts_for(history: History, taken: LiveHistory, items: Int32Array, window_da
     found[:, again] = np.count_nonzero(days > 1) / len(own)
     found[:, unknown] = 0.0
     if history.group_names:
-        fresh = np.bincount(np.searchsorted(own, taken.items), taken.weight * decay(age, window_days), len(own))
-        found[:, ends[3] :] = _affinities(history, own, fresh / max(float(fresh.sum()), 1e-12), items)
+        recent = np.bincount(np.searchsorted(own, taken.items), taken.weight * decay(age, window_days), len(own))
+        since = np.expm1(columns[:, PAIR.index("pair_idle")].astype(np.float64))
+        share = recent / max(float(recent.sum()), 1e-12)
+        found[:, ends[3] :] = _affinities(history, own, share, 1.0 / (1.0 + since), items)
     return found
 
 
-def _affinities(history: History, own: Int32Array, share: Float64Array, items: Int32Array) -> Float64Array:
-    """(m, n_groups): how much of the history shares each item's values, for each declared feature."""
-    matrix = history.features
-    column, value, _ = _entries(matrix, own, share)
-    profile = np.bincount(column, value, matrix.shape[1])
+def _affinities(
+    history: History, own: Int32Array, share: Float64Array, fresh: Float64Array, items: Int32Array
+) -> Float64Array:
+    """(m, 2 * n_groups): for each declared feature, how much of the history shares each item's values, and how lately
+    any of it did.
+
+    Args:
+        own: the history's items. share: of each in it. fresh: 1 / (1 + days since each was taken).
+    """
+    matrix, n = history.features, len(history.group_names)
+    column, value, place = _entries(matrix, own, share)
+    profile, lately = np.bincount(column, value, matrix.shape[1]), np.zeros(matrix.shape[1])
+    np.maximum.at(lately, column, fresh[place])
     column, value, pair = _entries(matrix, items, np.ones(len(items)))
     group = history.groups[column]
     kept = group >= 0
-    n = len(history.group_names)
     cell = pair[kept] * n + group[kept]
-    sums = np.bincount(cell, (profile[column] * value)[kept], len(items) * n)
-    return sums.astype(np.float64).reshape(len(items), n)
+    likes = np.bincount(cell, (profile[column] * value)[kept], len(items) * n)
+    newest = np.zeros(len(items) * n)
+    np.maximum.at(newest, cell, lately[column[kept]])
+    return np.hstack([likes.reshape(len(items), n), newest.reshape(len(items), n)])
 
 
 def _entries(matrix: csr_array, rows: Array, weights: Array) -> tuple[Array, Array, Array]:
