@@ -112,11 +112,16 @@ class Content(Fitted):
         weight = history.weight * decay(history.age_days - history.age_days.min(), self._facts.get("half_life_days"))
         taken, place = np.unique(history.items, return_inverse=True)
         weight = np.bincount(place, weight, len(taken)).astype(np.float32)
-        row = csr_array((weight, taken, np.array([0, len(taken)])), shape=(1, self._matrices["items"].shape[0]))
-        profile = _unit(csr_array(row @ self._matrices["items"]))
-        if not profile.nnz:
+        rows = self._matrices["items"]
+        starts = rows.indptr[taken]
+        lengths = rows.indptr[taken + 1] - starts
+        at = np.repeat(starts - np.cumsum(lengths) + lengths, lengths) + np.arange(int(lengths.sum()))
+        profile = np.bincount(rows.indices[at], rows.data[at] * np.repeat(weight, lengths), rows.shape[1])
+        length = float(np.linalg.norm(profile))
+        if length == 0.0:
             return self._floors["popular"].copy()
-        return np.asarray(self._likeness(profile)[0] + self._floors["leaning"], dtype=np.float32)
+        products = self._distinct @ (profile / length).astype(np.float32)
+        return np.asarray(products[self._like] + self._floors["leaning"], dtype=np.float32)
 
     def score_pairs(self, users: Int32Array, items: Int32Array) -> Float32Array:
         return pairs_from_blocks(users, items, self._matrices["items"].shape[0], self._scores)

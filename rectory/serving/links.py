@@ -10,6 +10,7 @@ from scipy.sparse import csr_array
 
 from rectory.arrays import Array, Float32Array, Float64Array, Int32Array
 from rectory.files import read_arrays, read_sparse, write_arrays, write_sparse
+from rectory.models.item_to_item import strongest_per_row
 
 EARLIER = 12
 """Interactions before one that it may be counted to follow."""
@@ -17,6 +18,8 @@ STEPS = 5
 """Steps back beyond which nothing is counted; the n-th counts 1/n."""
 _MOST = 400
 """Live counts kept of one item; the weaker half of them goes when there are more."""
+_NEAR = 300
+"""Items near each that are looked at, the strongest."""
 _SHRINK = 5.0
 """Counts added to those out of an item before they become shares: a rare item says little."""
 _DAMPING = 0.4
@@ -43,10 +46,12 @@ class Counts:
 
     night: csr_array
     _live: dict[int, dict[int, float]] = field(default_factory=dict)
+    _arrays: dict[int, tuple[Int32Array, Float64Array]] = field(default_factory=dict)
 
     def add(self, row: int, column: int, weight: float) -> None:
         counts = self._live.setdefault(row, {})
         counts[column] = counts.get(column, 0.0) + weight
+        self._arrays.pop(row, None)
         if len(counts) > _MOST:
             kept = sorted(counts.items(), key=lambda one: -one[1])[: _MOST // 2]
             self._live[row] = dict(kept)
@@ -54,18 +59,22 @@ class Counts:
     def links(self, rows: Int32Array, weights: Array) -> tuple[Int32Array, Float64Array, Array]:
         """Column, weighted count and place in `rows` of each entry; a column may stand twice."""
         column, value, place = gathered(self.night, rows, weights)
-        live = [(at, self._live[row]) for at, row in enumerate(rows.tolist()) if row in self._live]
+        live = [(at, *self._as_arrays(row)) for at, row in enumerate(rows.tolist()) if row in self._live]
         if not live:
             return column, value, place
-        sizes = [len(counts) for _, counts in live]
-        columns = np.fromiter((one for _, counts in live for one in counts), dtype=np.int32, count=sum(sizes))
-        values = np.fromiter((one for _, counts in live for one in counts.values()), dtype=np.float64, count=sum(sizes))
-        places = np.repeat(np.array([at for at, _ in live]), sizes)
         return (
-            np.concatenate([column, columns]),
-            np.concatenate([value, values * np.asarray(weights)[places]]),
-            np.concatenate([place, places]),
+            np.concatenate([column, *(columns for _, columns, _ in live)]),
+            np.concatenate([value, *(values * weights[at] for at, _, values in live)]),
+            np.concatenate([place, np.repeat([at for at, _, _ in live], [len(columns) for _, columns, _ in live])]),
         )
+
+    def _as_arrays(self, row: int) -> tuple[Int32Array, Float64Array]:
+        """Columns and counts of a row's live part, kept until it changes."""
+        if row not in self._arrays:
+            counts = self._live[row]
+            columns = np.fromiter(counts, dtype=np.int32, count=len(counts))
+            self._arrays[row] = columns, np.fromiter(counts.values(), dtype=np.float64, count=len(counts))
+        return self._arrays[row]
 
 
 class Links:
@@ -81,16 +90,17 @@ class Links:
         self.like = like
         self._night = (following, out, taken)
         self._after = Counts(following)
-        self._near = Counts(csr_array(following + following.T))
+        self._near = Counts(strongest_per_row(csr_array(following + following.T), _NEAR))
         self._out, self._taken = out.astype(np.float64), taken.astype(np.float64)
-        self._usual = max(float(taken.max(initial=0.0)), 1.0) ** _DAMPING
+        self._damped = _damped(self._taken)
 
     def again(self) -> Links:
         """As it was in the night: counts of its own, matrices shared."""
         other = object.__new__(Links)
-        other.like, other._night, other._usual = self.like, self._night, self._usual
+        other.like, other._night = self.like, self._night
         other._after, other._near = Counts(self._after.night), Counts(self._near.night)
         other._out, other._taken = self._night[1].astype(np.float64), self._night[2].astype(np.float64)
+        other._damped = _damped(other._taken)
         return other
 
     def grow(self, n_items: int) -> None:
@@ -99,10 +109,12 @@ class Links:
         if more > 0:
             room = np.zeros(more + len(self._out) // 8 + 64)
             self._out, self._taken = np.concatenate([self._out, room]), np.concatenate([self._taken, room])
+            self._damped = _damped(self._taken)
 
     def take(self, item: int, earlier: list[int], weights: list[float], together: list[bool]) -> None:
         """Count that `item` was taken after the earlier ones, or together with them: then the order says nothing."""
         self._taken[item] += 1.0
+        self._damped[item] = (self._taken[item] + 3.0) ** -_DAMPING
         for before, weight, same in zip(earlier, weights, together, strict=True):
             if before == item:
                 continue
@@ -126,7 +138,7 @@ class Links:
     def near(self, items: Int32Array, weights: Array) -> tuple[Int32Array, Float64Array, Array]:
         """What is taken before or after `items`, popular ones damped."""
         column, value, place = self._near.links(items, weights / np.sqrt(self._taken[items] + 1.0))
-        return column, value * self._usual / np.power(self._taken[column] + 3.0, _DAMPING), place
+        return column, value * self._damped[column], place
 
     def row(self, item: int) -> Float64Array:
         """(n,) how much each item goes with one, in [0, 2]."""
@@ -150,6 +162,10 @@ class Links:
         return cls(
             read_sparse(folder / "like.npz"), read_sparse(folder / "following.npz"), counts["out"], counts["taken"]
         )
+
+
+def _damped(taken: Float64Array) -> Float64Array:
+    return np.power(taken + 3.0, -_DAMPING)
 
 
 def steps_weight(steps: Array) -> Float32Array:

@@ -12,6 +12,7 @@ from scipy.sparse import csr_array
 
 from rectory.arrays import Array, BoolArray, Float32Array, Float64Array, Int32Array
 from rectory.serving.codes import Codes
+from rectory.serving.links import gathered
 from rectory.serving.types import Item, ItemFacts
 
 
@@ -135,10 +136,15 @@ class Shelf:
         """(n_values,) of length 1: the weighted mean of the items' features; None: they have none."""
         if not self.names:
             return None
-        found = np.zeros(len(self.names), dtype=np.float32)
+        column, value, _ = gathered(self._matrix, items, np.asarray(weights, dtype=np.float64))
+        found = np.bincount(column, value, len(self.names)).astype(np.float32)
         for item, weight in zip(items.tolist(), np.asarray(weights).tolist(), strict=True):
-            columns, values = self.row(item)
-            found[columns] += np.float32(weight) * values
+            if item in self._posted_rows:
+                if item < self._matrix.shape[0]:
+                    old, values = self._night_row(item)
+                    found[old] -= np.float32(weight) * values
+                columns, values = self._posted_rows[item]
+                found[columns] += np.float32(weight) * values
         length = float(np.linalg.norm(found))
         return found / np.float32(length) if length > 0 else None
 
@@ -160,6 +166,9 @@ class Shelf:
         """Columns and values (length 1) of one item's features."""
         if item in self._posted_rows:
             return self._posted_rows[item]
+        return self._night_row(item)
+
+    def _night_row(self, item: int) -> tuple[Int32Array, Float32Array]:
         if item >= self._matrix.shape[0]:
             return np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.float32)
         part = slice(int(self._matrix.indptr[item]), int(self._matrix.indptr[item + 1]))

@@ -15,7 +15,7 @@ from rectory.serving.mixing import PLACE, TERMS, Settings
 from rectory.serving.shelf import Shelf
 from rectory.serving.trends import Trend
 
-RECENT = 100
+RECENT = 40
 """Interactions of a history that are looked at for what goes with them."""
 OWN = 4096
 """Interactions of a history that are counted for what the user takes again."""
