@@ -69,6 +69,9 @@ test-all: check  ## The default suite and the slow real-data suite
 bench: setup-dev  ## Seconds, memory and ratios on both data sets
 	@$(BIN)/python -m benchmarks
 
+bench-live: setup-dev  ## The live service under load, and MLflow's server on the same champion (PROJECT=., which has one)
+	@$(BIN)/python -m benchmarks.live --project $(or $(PROJECT),.)
+
 docs: setup-dev  ## Build the browsable site into site/
 	@$(BIN)/python -m docs.generate
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

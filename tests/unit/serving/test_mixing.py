@@ -1,0 +1,129 @@
+"""Weights are what the choices ask for, down to none; intervals decide; links count what follows what."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from rectory.serving.fitting import Tried, choose_mix, followers, ndcg_of, sampled, save_live
+from rectory.serving.links import Links
+from rectory.serving.loading import Rows
+from rectory.serving.mixing import PLACE, TERMS, Examples, Mix, Settings, fit_weights
+from rectory.serving.replay import collect, replay, worth_asking
+from tests.conformance.synthetic import training_set
+from tests.unit.serving.small import NOW, small_engine
+
+
+def choices(weights: dict[str, float], n: int = 400, candidates: int = 30, seed: int = 0) -> Examples:
+    """Choices drawn by exp(score) among random candidates; the champion's column is a nearness to a random order."""
+    draw = np.random.default_rng(seed)
+    x = np.zeros((n * candidates, len(TERMS)), dtype=np.float32)
+    for name in ("like", "next", "week"):
+        x[:, PLACE[name]] = draw.random(len(x))
+    order = np.argsort(draw.random((n, candidates)), axis=1)
+    x[:, PLACE["champion"]] = (1 / np.log2(order + 2.0)).ravel()
+    score = x @ np.array([weights.get(name, 0.0) for name in TERMS])
+    chosen = (score.reshape(n, candidates) + draw.gumbel(size=(n, candidates))).argmax(axis=1)
+    ends = np.arange(n + 1) * candidates
+    return Examples(x, ends, ends[:-1] + chosen)
+
+
+def test_the_fit_finds_the_weights_that_choices_were_drawn_by():
+    true = {"champion": 2.0, "like": 4.0, "week": -1.0}
+    found = fit_weights(choices(true, n=4000), penalty=1e-6)
+    for name in ("champion", "like", "week", "next"):
+        assert found[PLACE[name]] == pytest.approx(true.get(name, 0.0), abs=0.3)
+
+
+def test_thinned_choices_have_the_same_answer_and_drop_what_was_not_proposed():
+    examples = choices({"champion": 2.0, "like": 4.0}, n=3000)
+    lost = np.where(np.arange(3000) % 10 == 0, -1, examples.chosen)
+    thin = Examples(examples.x, examples.ends, lost).thinned(8, seed=1)
+    assert len(thin.chosen) == 2700
+    assert (np.diff(thin.ends) == 9).all()
+    assert fit_weights(thin, 1e-6)[PLACE["like"]] == pytest.approx(4.0, abs=0.5)
+
+
+def test_ranks_count_what_scores_higher():
+    x = np.zeros((5, len(TERMS)), dtype=np.float32)
+    x[:, PLACE["like"]] = [0.1, 0.5, 0.3, 0.9, 0.2]
+    examples = Examples(x, np.array([0, 3, 5]), np.array([2, -1]))
+    weights = np.zeros(len(TERMS))
+    weights[PLACE["like"]] = 1.0
+    assert examples.ranks(weights).tolist() == [2.0, np.inf]
+    assert ndcg_of(np.array([1.0, 3.0, 11.0, np.inf])).tolist() == [1.0, 0.5, 0.0, 0.0]
+
+
+def test_live_signals_that_say_something_stay_and_those_that_say_nothing_go():
+    users = np.arange(600, dtype=np.int32) % 150
+    lively = choose_mix([Tried(Settings(), choices({"champion": 1.0, "like": 6.0}, n=600), users)])
+    assert lively.live
+    assert lively.facts["gain"]["low"] > 0
+    silent = choose_mix([Tried(Settings(), choices({"champion": 6.0}, n=600), users)])
+    assert not silent.live
+    assert silent.weights == Mix.frozen().weights
+    assert "beyond chance" in silent.facts["note"]
+
+
+def test_followers_count_steps_and_a_moment_has_no_order():
+    # u0: i0, i1, i2 one after the other; u1: i3 and i4 at one moment, then i0.
+    train = training_set([0, 0, 0, 1, 1, 1], [0, 1, 2, 3, 4, 0], [1, 2, 3, 5, 5, 6], n_users=2, n_items=5)
+    counts, out = followers(train, moment_seconds=0.0)
+    dense = counts.toarray()
+    assert dense[0].tolist() == pytest.approx([0, 1 / 2, 1 / 3, 0, 0])
+    assert dense[3, 4] == dense[4, 3] == pytest.approx(1.0)
+    assert dense[3, 0] == dense[4, 0] == pytest.approx(1 / 2)
+    assert dense[0, 3] == 0.0
+    assert out[0] == pytest.approx(5 / 6)
+    each, _ = followers(train, moment_seconds=-1.0)
+    assert each.toarray()[0, 1] == pytest.approx(1.0)
+
+
+def test_links_are_counted_on_apart_for_each_engine_and_come_back_from_disk(tmp_path):
+    train = training_set([0, 0, 1, 1], [0, 1, 0, 1], [1, 2, 3, 4], n_users=2, n_items=3)
+    following, out = followers(train, -1.0)
+    links = Links(following, following, out, np.array([2.0, 2.0, 0.0]))
+    first, second = links.again(), links.again()
+    first.take(2, [0], [1.0], [False])
+    zero = np.array([0], dtype=np.int32)
+    assert 2 in first.next(zero, np.ones(1))[0]
+    assert 2 not in second.next(zero, np.ones(1))[0]
+    save_live(tmp_path / "live", links, Mix.untuned())
+    again = Links.load(tmp_path / "live")
+    for kept, loaded in zip(second.near(zero, np.ones(1)), again.near(zero, np.ones(1)), strict=True):
+        np.testing.assert_allclose(kept, loaded)
+    assert Mix.load(tmp_path / "live" / "mix.json") == Mix.untuned()
+
+
+def rows_of(engine, triples) -> tuple[Rows, list[str], list[str]]:
+    users, items = sorted({user for user, _, _ in triples}), sorted({item for _, item, _ in triples})
+    rows = Rows(
+        np.array([users.index(user) for user, _, _ in triples], dtype=np.int32),
+        np.array([items.index(item) for _, item, _ in triples], dtype=np.int32),
+        np.array([at for _, _, at in triples]),
+        np.ones(len(triples), dtype=np.float32),
+        np.ones(len(triples), dtype=bool),
+    )
+    return rows, users, items
+
+
+def test_a_replay_ranks_before_it_learns_and_asks_once_for_what_may_not_repeat():
+    triples = [("s", "i0001", NOW), ("s", "i0003", NOW + 1), ("s", "i0001", NOW + 2), ("s", "i0005", NOW + 3)]
+    engine = small_engine()
+    rows, users, items = rows_of(engine, triples)
+    asked = worth_asking(rows, rows.part(slice(0, 0)), repeats=False)
+    assert asked.tolist() == [True, True, False, True]
+    found = replay({"live": engine, "frozen": small_engine(Mix.frozen())}, rows, users, items, asked=asked)
+    assert len(found.user) == 3
+    # What was just taken is never shown again, so it cannot be what was ranked.
+    assert (found.ranks["live"] >= 1).all()
+    assert len(engine.taken("s")) == 4
+    examples, who = collect(small_engine(), rows, users, items, asked=asked)
+    assert len(examples.chosen) == len(who) == 3
+    assert len(examples.x) == examples.ends[-1]
+
+
+def test_samples_are_even_over_time():
+    kept = sampled(np.ones(100, dtype=bool), most=10)
+    assert kept.sum() == 10
+    assert kept[0] and kept[99]
