@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cli import backtest, data, models, operate, replaying, runs, serving, tuning, up
+from cli import backtest, care, data, models, operate, replaying, runs, serving, tuning, up
 from rectory.errors import RectoryError
 
 INTERRUPTED = 130
@@ -27,6 +27,7 @@ models.add_to(app)
 tuning.add_to(app)
 backtest.add_to(app)
 data.add_to(app)
+care.add_to(app)
 serving.add_to(app)
 replaying.add_to(app)
 up.add_to(app)

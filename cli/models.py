@@ -21,11 +21,20 @@ def add_to(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def status(as_json: Json = False) -> None:
-    """Champion, data, drift and the last decisions."""
-    from rectory.registry.store import ModelStore
+def status(
+    as_json: Json = False,
+    prometheus: Annotated[
+        bool, typer.Option("--prometheus", help="Print in Prometheus' text format; docs/care.md tells of a textfile.")
+    ] = False,
+) -> None:
+    """Champion, its age, data, drift, last decisions, next runs, what is stuck, disk use."""
+    from rectory.care.status import metrics_text
+    from rectory.care.status import status as look
 
-    facts = ModelStore(project_workspace()).status()
+    facts = look(project_workspace())
+    if prometheus:
+        print(metrics_text(facts), end="")
+        return
     if as_json:
         show_json(facts)
         return

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
@@ -38,22 +39,27 @@ def print_status(facts: dict[str, Any], console: Console) -> None:
     champion = facts["champion"]
     if champion is None:
         console.print("No champion yet: `rectory run` makes one.")
+        _print_care(facts, console)
         return
     console.print(f"[bold]champion[/bold]  {champion['name']} (version {champion['version']}), {champion['dataset']}")
-    console.print(f"          trained {champion['trained_at']}, as of {champion['as_of']}", highlight=False)
+    age = _for(facts["ages"]["champion_seconds"])
+    console.print(f"          trained {champion['trained_at']} ({age}), as of {champion['as_of']}", highlight=False)
     for name in sorted(champion["metrics"], key=_first_accuracy)[:3]:
         metric = champion["metrics"][name]
         interval = f"{metric['value']:.4f} [{metric['low']:.4f}, {metric['high']:.4f}]"
         console.print(f"          {name} {interval}, {metric['users']:,} users", highlight=False, markup=False)
     previous = facts["previous"]
     console.print(f"previous  {previous['name']} (version {previous['version']})" if previous else "previous  nobody")
-    console.print(f"data      {facts['data']['hash']}", highlight=False)
+    data = facts["data"]
+    age = _for(facts["ages"]["data_seconds"])
+    console.print(f"data      {data['hash']}, newest row {data['as_of']} ({age})", highlight=False)
     drift = facts["drift"]
     console.print(f"drift     {drift['status'] if drift else 'not checked yet'}", highlight=False)
     for decision in facts["last_decisions"]:
         what = decision.get("reason") or "; ".join(decision.get("reasons", [])[:2])
         line = f"{decision['at']}  {decision['event']} version {decision.get('version')}: {what}"
         console.print(f"  {line}", highlight=False, markup=False)
+    _print_care(facts, console)
 
 
 def print_trace(facts: dict[str, Any], console: Console) -> None:
@@ -79,6 +85,35 @@ def print_trace(facts: dict[str, Any], console: Console) -> None:
     console.print(table)
     for item, kinds in followed.items():
         console.print(f"  and {', '.join(kinds)} of {item}, which it did not show", highlight=False, markup=False)
+
+
+def _print_care(facts: dict[str, Any], console: Console) -> None:
+    """What comes next, what hangs, what is used."""
+    if facts["next_runs"]:
+        for run in facts["next_runs"]:
+            console.print(f"next      {run['at']}  {run['run']}", highlight=False, markup=False)
+    else:
+        silent = facts["next_runs"] is None
+        console.print(f"next      {'no scheduler answers (`rectory up`)' if silent else 'nothing is scheduled'}")
+    for text in facts["stuck"]:
+        console.print(f"[yellow]stuck[/yellow]     {escape(text)}", highlight=False)
+    used = {name: count for name, count in facts["disk"].items() if name != "free_bytes"}
+    parts = ", ".join(f"{name.replace('_', ' ')} {_size(count)}" for name, count in used.items())
+    console.print(f"disk      {_size(facts['disk']['free_bytes'])} free; {parts or 'nothing is used'}", highlight=False)
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "KB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def _for(seconds: float | None) -> str:
+    if seconds is None:
+        return "age unknown"
+    return f"{seconds / 86400:.1f} days old" if seconds >= 86400 else f"{seconds / 3600:.1f} hours old"
 
 
 def _first_accuracy(metric: str) -> tuple[int, int, str]:

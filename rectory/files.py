@@ -89,6 +89,12 @@ def _sweep(path: Path) -> None:
             _remove(left)
 
 
+def scratch_owner_is_gone(path: Path) -> bool:
+    """`path` is a scratch name of `replacing`, and the process that made it is no more."""
+    owner = _SCRATCH.search(path.name)
+    return owner is not None and not _alive(int(owner[1]))
+
+
 def _alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)

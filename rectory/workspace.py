@@ -80,6 +80,16 @@ class Workspace:
         return self.state / "ingest" / safe_name(dataset, "data set")
 
     @property
+    def gc_note(self) -> Path:
+        """What `rectory gc` is removing; there only while it does, or after it was killed."""
+        return self.state / "gc.json"
+
+    @property
+    def metrics_file(self) -> Path:
+        """Prometheus textfile of the project's state, when RECTORY_METRICS_FILE names no other."""
+        return self.state / "metrics.prom"
+
+    @property
     def drift_history(self) -> Path:
         """One JSON line per drift check, appended."""
         return self.state / "drift.jsonl"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -150,6 +150,67 @@ def checkout(workspace: Workspace, content: str, target: Path) -> None:
                 f"{storage.remote or '(none is set)'}: {error}. Set the remote that has it with `dvc remote add -d`, "
                 "or make the version again from its source with `rectory run` and the same as_of."
             ) from error
+
+
+def remove_snapshots(workspace: Workspace, hashes: Iterable[str], *, spare: Iterable[str] = ()) -> int:
+    """Remove versions with those of their files that no other version has, from cache and remote; gives the files.
+
+    The pointer goes first, so that a version is listed only while it is whole; killed in between, doing it again with
+    the same hashes completes it.
+
+    Args:
+        hashes: of the versions. spare: objects that somebody else needs, e.g. those that dvc.lock names.
+    Raises:
+        DataError: the cache or the remote cannot be reached.
+    """
+    gone = set(hashes)
+    with exclusive(workspace.lock("data"), "data versions"), _storage(workspace) as storage:
+        _tidy(workspace)
+        try:
+            files = {name: set(storage.objects(name)) for name in gone}
+            for pointer in (workspace.data_versions / "snapshots").glob("*/*.dvc"):
+                if pointer.stem + _SUFFIX in gone:
+                    pointer.unlink()
+                    pointer.with_suffix(".json").unlink(missing_ok=True)
+            kept = set(spare)
+            for name in [one.hash for one in list_snapshots(workspace)] + [
+                one for one in spare if one.endswith(_SUFFIX)
+            ]:
+                kept |= {name, *storage.objects(name)}
+            # The list of a version last: while it is there, its files can be found again.
+            own = sorted(set().union(*files.values()) - kept) if files else []
+            return storage.drop(own) + storage.drop(sorted(gone - kept))
+        except StorageError as error:
+            raise DataError(f"data versions could not be removed: {error}. Run the same command again.") from error
+
+
+def damaged_snapshots(workspace: Workspace) -> dict[str, str]:
+    """Hash -> what is wrong, for versions that neither the cache nor the remote has whole. Reads every file once.
+
+    Raises:
+        DataError: the remote cannot be reached.
+    """
+    known = list_snapshots(workspace)
+    if not known:
+        return {}
+    found: dict[str, str] = {}
+    with exclusive(workspace.lock("data"), "data versions"), _storage(workspace) as storage:
+        try:
+            verdicts: dict[str, bool] = {}
+            for snapshot in known:
+                files = storage.objects(snapshot.hash)
+                if not files:
+                    found[snapshot.hash] = f"{snapshot.dataset} as of {snapshot.as_of}: its list of files is gone"
+                    continue
+                for one in files:
+                    if one not in verdicts:
+                        verdicts[one] = storage.intact(one)
+                bad = sorted(name for one, name in files.items() if not verdicts[one])
+                if bad:
+                    found[snapshot.hash] = f"{snapshot.dataset} as of {snapshot.as_of}: damaged or gone: {bad[:5]}"
+        except StorageError as error:
+            raise DataError(f"data versions could not be looked at: {error}") from error
+    return found
 
 
 def _storage(workspace: Workspace) -> Storage:

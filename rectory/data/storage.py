@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import logging
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -102,6 +104,55 @@ class Storage:
                     self._forget_what_was_fetched()
                     self._repo.pull([str(pointer)], force=True)
             yield scratch / "tables"
+
+    def objects(self, content: str) -> dict[str, str]:
+        """md5 of each file of a version -> its path in the version; empty when neither cache nor remote has its list.
+
+        Raises:
+            StorageError: the remote cannot be reached.
+        """
+        with _told():
+            for store in self._stores():
+                path = store.oid_to_path(content)
+                if store.fs.exists(path):
+                    with store.fs.open(path, "rb") as handle:
+                        return {one["md5"]: one["relpath"] for one in json.load(handle)}
+            return {}
+
+    def intact(self, content: str) -> bool:
+        """An object is in the cache or the remote, with the content that its name says."""
+        with _told():
+            for store in self._stores():
+                path = store.oid_to_path(content)
+                if store.fs.exists(path):
+                    with store.fs.open(path, "rb") as handle:
+                        if (
+                            hashlib.file_digest(handle, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+                            == content
+                        ):
+                            return True
+            return False
+
+    def drop(self, objects: Iterable[str]) -> int:
+        """Remove objects from the cache and the remote, for good; gives how many files there were.
+
+        Raises:
+            StorageError: the cache or the remote cannot be reached or written.
+        """
+        wanted, gone = list(objects), 0
+        with _told():
+            for store in self._stores():
+                for one in wanted:
+                    path = store.oid_to_path(one)
+                    if store.fs.exists(path):
+                        store.fs.remove(path)
+                        gone += 1
+            self._forget_what_was_fetched()
+        return gone
+
+    def _stores(self) -> list[Any]:
+        remote = [] if self.remote is None else [self._repo.cloud.get_remote_odb(None, "push")]
+        return [self._repo.cache.local, *remote]
 
     def _forget_what_was_fetched(self) -> None:
         """DVC remembers what the cache and the remote had; after somebody cleaned them up that would be wrong."""

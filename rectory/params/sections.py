@@ -234,6 +234,19 @@ class EngineParams(Section):
     """Pieces that scoring cuts the users into; 0 is one, or with dask one for each thread of the cluster."""
 
 
+class GcParams(Section):
+    """Command gc: what is kept. Champion, previous, challenger and all that they were made from always are."""
+
+    keep_runs: Annotated[int, Field(ge=1)] = 10
+    """Newest runs whose folders and reports stay."""
+    keep_days: Annotated[float, Field(ge=0)] = 30.0
+    """Runs, model versions and data versions that are younger stay."""
+    keep_versions: Annotated[int, Field(ge=1)] = 20
+    """Newest model versions of each data set that stay."""
+    keep_snapshots: Annotated[int, Field(ge=1)] = 5
+    """Newest data versions of each data set that stay."""
+
+
 class Params(Section):
     """All of params.yaml."""
 
@@ -253,6 +266,7 @@ class Params(Section):
     drift: DriftParams = DriftParams()
     guard: GuardParams = GuardParams()
     report: ReportParams = ReportParams()
+    gc: GcParams = GcParams()
     serve: ServeParams = ServeParams()
     rules: RulesParams = RulesParams()
     engine: EngineParams = EngineParams()

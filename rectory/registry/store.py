@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import getpass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from rectory.errors import UsageError
 from rectory.files import read_json
 from rectory.registry import audit
-from rectory.registry.versions import MODEL_NAME, Registered, Version, Versions
+from rectory.registry.versions import MODEL_NAME, Registered, Version, Versions, local_path
 
 __all__ = ["MODEL_NAME", "ModelStore", "Registered", "Version", "blocked"]
 
@@ -166,6 +167,31 @@ class ModelStore(Versions):
         with self.writing():
             self._audit(event, version, None, text, by)
             self._tag(version, "approval", f"{event} by {by}: {text}"[:_MAX_TAG])
+
+    def files_of(self, version: Version) -> list[Path]:
+        """Local folders of a version's model and of its run's artifacts; what lies elsewhere is not among them."""
+        client, call = self.connection.client(), self.connection.call
+        model = call(lambda: client.get_logged_model(version.model_id), "find a version's files")
+        run = call(lambda: client.get_run(version.run_id), "find a version's files")
+        places = [local_path(uri) for uri in (model.artifact_location, run.info.artifact_uri)]
+        return [place for place in places if place is not None]
+
+    def remove(self, version: Version) -> None:
+        """Take a version that holds no seat off the store, with its run; its files are the caller's to remove.
+
+        Raises:
+            UsageError: it holds a seat.
+        """
+        client, call = self.connection.client(), self.connection.call
+        with self.writing():
+            held = [alias for alias, number in self.aliases().items() if number == version.version]
+            if held:
+                raise UsageError(f"version {version.version} is {', '.join(held)} and cannot be removed.")
+            facts = {"version": version.version, "candidate": version.candidate, "dataset": version.dataset}
+            audit.append(self.workspace, "removed", {**facts, "reason": "rectory gc", "by": user_name()})
+            call(lambda: client.delete_model_version(MODEL_NAME, version.version), "remove a version")
+            call(lambda: client.delete_logged_model(version.model_id), "remove a version's model")
+            call(lambda: client.delete_run(version.run_id), "remove a version's run")
 
     def status(self, decisions: int = 5) -> dict[str, Any]:
         """Who serves and why: {champion, previous, challenger, data, drift, last_decisions}, newest decision first."""
