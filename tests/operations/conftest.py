@@ -153,8 +153,12 @@ class Station:
         return SyncPrefectClient(self.url)
 
     def rectory(self, *arguments: str, code: int = 0) -> str:
+        return self.command(sys.executable, "-m", "cli.main", *arguments, code=code)
+
+    def command(self, *arguments: str, code: int = 0) -> str:
+        """Run it in the project; what it said."""
         done = subprocess.run(
-            [sys.executable, "-m", "cli.main", *arguments],
+            arguments,
             cwd=self.folder,
             env=self.environment,
             capture_output=True,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from flows.limits import LIMITS
 from rectory.files import read_json
 from rectory.registry.store import blocked
 from tests.operations.conftest import Station, set_params, until
+from tests.shop import ROOT
 
 pytestmark = pytest.mark.server
 
@@ -49,25 +51,37 @@ def more_sales(project: Path, days: int, seed: int, *, shifted: bool = False) ->
     pd.concat([log, new]).to_csv(path, index=False)
 
 
-def test_deploying_again_changes_nothing_and_keeps_what_an_operator_has_switched(station: Station) -> None:
-    def facts() -> dict[str, Any]:
-        with station.client() as client:
-            deployments = {one.name: one for one in client.read_deployments()}
-            limits = {one.name: one.limit for one in client.read_global_concurrency_limits(limit=50)}
-            answer = client._client.post("/automations/filter", json={})
-            automations = sorted(one["name"] for one in answer.json())
-        return {
-            "deployments": {
-                name: ([(slot.schedule.cron, slot.active) for slot in one.schedules], one.work_pool_name, one.version)
-                for name, one in deployments.items()
-            },
-            "limits": {name: limits[name] for name in LIMITS.values()},
-            "automations": automations,
-        }
+def deployed(station: Station) -> dict[str, Any]:
+    """What stands on the server."""
+    with station.client() as client:
+        deployments = {one.name: one for one in client.read_deployments()}
+        limits = {one.name: one.limit for one in client.read_global_concurrency_limits(limit=50)}
+        answer = client._client.post("/automations/filter", json={})
+    return {
+        "deployments": {
+            name: (
+                [(slot.schedule.cron, slot.active) for slot in one.schedules],
+                one.work_pool_name,
+                one.version,
+                one.entrypoint,
+                one.job_variables,
+                one.global_concurrency_limit.limit if one.global_concurrency_limit else None,
+                one.description,
+                sorted(one.tags),
+            )
+            for name, one in deployments.items()
+        },
+        "limits": {name: limits[name] for name in LIMITS.values()},
+        "automations": {
+            one["name"]: (one["trigger"]["expect"], one["actions"][0]["parameters"]) for one in answer.json()
+        },
+    }
 
-    first = facts()
+
+def test_deploying_again_changes_nothing_and_keeps_what_an_operator_has_switched(station: Station) -> None:
+    first = deployed(station)
     assert set(first["deployments"]) == {one.name for one in DEPLOYMENTS}
-    assert all(pool == POOL for _, pool, _ in first["deployments"].values())
+    assert all(one[1] == POOL for one in first["deployments"].values())
     assert first["deployments"]["tune"][0] == [("0 3 * * 0", False)]
     assert set(first["limits"].values()) == {1}
     assert len(first["automations"]) == sum(len(one.triggers) for one in DEPLOYMENTS)
@@ -75,10 +89,20 @@ def test_deploying_again_changes_nothing_and_keeps_what_an_operator_has_switched
         tune = client.read_deployment_by_name("tune/tune")
         client.update_deployment_schedule(tune.id, tune.schedules[0].id, active=True)
     station.rectory("deploy")
-    again = facts()
+    again = deployed(station)
     assert again["deployments"].pop("tune")[0] == [("0 3 * * 0", True)]
     first["deployments"].pop("tune")
     assert again == first
+
+
+def test_prefects_own_command_deploys_the_same(station: Station) -> None:
+    before = deployed(station)
+    shutil.copy2(ROOT / "prefect.yaml", station.folder)
+    station.command(sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all")
+    after = deployed(station)
+    for facts in (before, after):
+        facts["deployments"].pop("tune")  # Its schedule is what the file says again: switched off.
+    assert after == before
 
 
 def test_a_schedule_that_fires_twice_trains_once(station: Station) -> None:
@@ -106,6 +130,16 @@ def test_training_starts_the_gate_which_starts_the_scoring_and_people_are_told(s
     until(lambda: posts_about(station, "rectory.champion.promoted"), "the webhook hears of it")
     until(lambda: any("new champion" in mail for mail in station.inbox.mails), "a mail tells of it")
     assert (station.folder / "reports" / "latest" / "index.html").is_file()
+
+
+def test_a_slot_that_a_killed_run_has_left_on_a_server_that_forgot_it_is_freed(station: Station) -> None:
+    from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
+
+    with station.client() as client:
+        client.update_global_concurrency_limit(LIMITS["training"], GlobalConcurrencyLimitUpdate(active_slots=1))
+    run = station.do("train")
+    assert "freed" in station.logs(run)
+    assert "Nothing was trained" in station.artifacts(run)["decision"].data
 
 
 def test_a_challenger_waits_for_a_person_who_approves_on_the_page(station: Station) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.answering import answer
 from rectory.errors import UsageError
 from rectory.files import read_json, write_json
 from rectory.params import Params, dump_params
@@ -227,3 +228,23 @@ def test_two_promotions_that_race_give_one_judgement_and_the_second_knows_the_fi
     assert events(workspace)[before:].count("judged") == 2
     seated = ModelStore(workspace).champion()
     assert seated is not None and seated.version == winner["champion"]["version"]
+
+
+def test_the_commands_answer_without_a_server(
+    params: Params, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    asking = lenient(params, require_approval=True)
+    champion, other, asking = challenged(asking, workspace)
+    write_json(workspace.params_file, dump_params(asking))
+    write_json(other.root / "params.yaml", dump_params(asking))
+    write_json(other.run_facts, {"run_id": other.root.name, "dataset": "shop"})
+    waits = promote.run(asking, other)
+    with pytest.raises(UsageError, match=f"who waits: version {waits.waiting}"):
+        answer(workspace.project, "shop", champion, approve=True, by="ann", comment="")
+    decided = answer(workspace.project, "shop", None, approve=True, by="ann", comment="looks right")
+    assert decided.promoted and decided.version == waits.waiting
+    latest = read_json(workspace.reports / "latest" / "summary.json")
+    assert latest["decision"]["champion"]["version"] == waits.waiting
+    with pytest.raises(UsageError, match="who waits: nobody"):
+        answer(workspace.project, "shop", None, approve=False, by="ann", comment="")
