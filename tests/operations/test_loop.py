@@ -174,7 +174,7 @@ def test_a_shifted_log_is_noticed_and_answered_without_a_hand(station: Station) 
     """Drift, retraining, gate, promotion and rescoring, started by nothing but the drift check."""
     until(lambda: len(completed(station, "score")) == 2, "the scoring after the approval")
     trainings = len(station.runs_of("train"))
-    more_sales(station.folder, 20, seed=2, shifted=True)
+    more_sales(station.folder, 10, seed=2, shifted=True)
     monitored = station.do("monitor")
     assert "**drift**" in station.artifacts(monitored)["drift"].data
     until(lambda: len(completed(station, "train")) == trainings + 1, "drift has started a training")
