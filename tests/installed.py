@@ -25,7 +25,7 @@ from flows.installation import marked
 from rectory.files import read_json
 
 BIN = Path(sys.executable).parent
-PATIENCE = 300.0
+PATIENCE = 600.0
 _KEPT = ("PREFECT_", "MLFLOW_", "RECTORY_", "AWS_", "DVC_", "DO_NOT_TRACK")
 
 

@@ -172,7 +172,19 @@ def _prefect(settings: Settings, _clients: Mapping[str, str]) -> Service:
 def _mlflow(settings: Settings, _clients: Mapping[str, str]) -> Service:
     host, port, address = settings.host, settings.ports[MLFLOW], settings.address(MLFLOW)
     with_passwords = ("--app-name", "basic-auth") if settings.mlflow_asks_for_a_password else ()
-    command = ("rectory.registry.server", "--host", host, "--port", str(port), "--workers", "1", "--no-serve-artifacts")
+    # A line a request would be millions a week: the live service asks for the champion all the time.
+    quiet = ("--uvicorn-opts", "--log-level warning")
+    command = (
+        "rectory.registry.server",
+        *quiet,
+        "--host",
+        host,
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+        "--no-serve-artifacts",
+    )
     return Service(
         name=MLFLOW,
         command=_python(*command, *with_passwords),

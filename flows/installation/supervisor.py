@@ -5,7 +5,9 @@ One thread looks at everything in turn. Nothing is imported here that takes long
 
 from __future__ import annotations
 
+import os
 import secrets
+import shutil
 import time
 import urllib.error
 import urllib.request
@@ -37,7 +39,7 @@ class Pace:
     """Between two looks at a healthy service."""
     patience: float = 120.0
     """A service that answers nothing for so long hangs, and is started again."""
-    start: float = 300.0
+    start: float = 600.0
     """A service that is not healthy by then will not be."""
     first_pause: float = 1.0
     longest_pause: float = 60.0
@@ -223,6 +225,7 @@ class Supervisor:
         if now - one.looked < self.pace.probe:
             return
         one.looked = now
+        _rotate(one.log)
         if self._answers(one.service):
             one.answered = now
         elif now - one.answered > self.pace.patience:
@@ -303,6 +306,7 @@ def _change_time(path: Path | None) -> float | None:
 
 
 def _rotate(log: Path, most_bytes: int = 20_000_000) -> None:
-    """One older file is kept."""
+    """One older file is kept. Copied and cut: its writer holds it open and, appending, goes on at the start."""
     if log.is_file() and log.stat().st_size > most_bytes:
-        log.replace(log.with_suffix(".old.log"))
+        shutil.copyfile(log, log.with_suffix(".old.log"))
+        os.truncate(log, 0)

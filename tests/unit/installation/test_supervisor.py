@@ -20,7 +20,7 @@ import pytest
 
 from flows.installation import marked, ports
 from flows.installation.services import Service
-from flows.installation.supervisor import DONE, FAILED, HEALTHY, Pace, Supervisor
+from flows.installation.supervisor import DONE, FAILED, HEALTHY, Pace, Supervisor, _rotate
 from rectory.errors import RectoryError
 
 ROOT = Path(__file__).parents[3]
@@ -257,3 +257,15 @@ def test_kill_9_of_the_supervisor_leaves_no_orphan(tmp_path: Path) -> None:
         assert len(marked.find(token)) == 1
         supervisor.kill()
     until(lambda: marked.find(token) == [], "the keeper made it end")
+
+
+def test_a_log_that_grows_too_long_is_set_aside_while_its_writer_goes_on(tmp_path: Path) -> None:
+    log = tmp_path / "one.log"
+    with log.open("a") as writer:
+        writer.write("old\n" * 100)
+        writer.flush()
+        _rotate(log, most_bytes=100)
+        writer.write("new\n")
+        writer.flush()
+    assert log.read_text() == "new\n"
+    assert (tmp_path / "one.old.log").read_text() == "old\n" * 100
