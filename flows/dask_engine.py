@@ -110,7 +110,7 @@ class DaskEngine:
 
     def __init__(self, client: Client, address: str, probe: tuple[Path, str], workers: int, threads: int) -> None:
         self._client, self._address, self._probe = client, address, probe
-        self.workers = workers or threads
+        self.workers = self.shards = workers or threads
         # The scheduler queues what its workers have no thread for, and a cluster may grow.
         self.slots = threading.Semaphore(workers or _MOST_AT_ONCE)
         self._identity = on_worker.identity()

@@ -83,10 +83,14 @@ class Running(Protocol):
 
 
 class Engine(Protocol):
-    """slots: one for each command that may run at a time; who starts one holds a slot. workers: how many those are."""
+    """slots: one for each command that may run at a time; who starts one holds a slot. workers: how many those are.
+
+    shards: into how many the users are cut for scoring unless params.yaml says it.
+    """
 
     slots: threading.Semaphore
     workers: int
+    shards: int
 
     def start(self, command: StepCommand) -> AbstractContextManager[Running]:
         """Run a command; one that is still at work when the block ends is stopped."""
@@ -131,6 +135,8 @@ class LocalEngine:
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
+        # A shard loads the model anew: on one machine that pays for large logs only, and is asked for.
+        self.shards = 1
         self.slots = threading.Semaphore(workers)
 
     @contextmanager

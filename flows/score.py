@@ -59,5 +59,5 @@ def _of_run(asked: sequences.Asked, run_id: str) -> tuple[Params, Workspace]:
     if not own.is_file() or not (workspace.tables / "tables.json").is_file():
         raise UsageError(f"run {run_id} has no validated tables in {workspace.tables}: there is nothing to score on.")
     today = dump_params(asked.params)
-    merged = {**dump_params(load_params(own)), "score": today["score"], "guard": today["guard"]}
+    merged = dump_params(load_params(own)) | {name: today[name] for name in ("score", "guard", "engine")}
     return parse_params(merged, str(own)), workspace

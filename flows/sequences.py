@@ -24,6 +24,7 @@ from flows import artifacts, events, finished
 from flows.checkouts import require_deployed
 from flows.engine import Engine, engine_of
 from flows.limits import alone
+from flows.scoring import score_everybody
 from flows.steps import run_candidate_step, run_step, write_params
 from rectory.data.card import load_card
 from rectory.data.readers import SourceFacts
@@ -179,8 +180,9 @@ def tell_decision(
 
 def score(params: Params, workspace: Workspace) -> None:
     """Lists of the champion for everybody; some of them, and the previous champion's, are kept for the guard."""
-    for step in ("score", "shadow"):
-        run_step(step, params, workspace)
+    with engine_of(params, workspace) as engine:
+        score_everybody(params, workspace, engine)
+    run_step("shadow", params, workspace)
 
 
 def report(params: Params, workspace: Workspace) -> None:

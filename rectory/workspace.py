@@ -313,6 +313,14 @@ class Workspace:
         return self.root / "scores" / "recommendations.jsonl"
 
     @property
+    def score_shards(self) -> Path:
+        """While scoring in shards: plan.json, users.parquet, and each shard's lists."""
+        return self.root / "scores" / "shards"
+
+    def score_shard(self, shard: int, ending: str) -> Path:
+        return self.score_shards / f"{shard:05d}.{ending}"
+
+    @property
     def scores_summary(self) -> Path:
         return self.root / "scores" / "summary.json"
 

@@ -42,7 +42,8 @@ class Texts:
         return np.asarray(padded[self.codes], dtype=object)
 
     def category(self) -> pd.Categorical:
-        return pd.Categorical.from_codes(self.codes.tolist(), categories=pd.Index(self.distinct, dtype=object))
+        codes: Any = self.codes  # Typed as a sequence of int; an array spares a Python object for each row.
+        return pd.Categorical.from_codes(codes, categories=pd.Index(self.distinct, dtype=object))
 
 
 def read_texts(column: pd.Series) -> Texts:
@@ -58,12 +59,16 @@ def read_texts(column: pd.Series) -> Texts:
 
 
 def distinct_cells(column: pd.Series) -> tuple[Array, Array]:
-    """(n,) codes, -1 for nothing, and the (m,) distinct cells that they stand for, in order of appearance.
+    """(n,) codes, -1 for nothing, and the (m,) distinct cells that they stand for.
+
+    A categorical has been coded already; some of its cells may have no row.
 
     Not plain `factorize`: where all cells are text it compares them as C strings, which end at the first NUL, and so
     would call "a" and "a\\0b" the same user; it also fails on halves of surrogate pairs. One cell that is no text makes
     it compare Python objects.
     """
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return column.cat.codes.to_numpy(), column.cat.categories.to_numpy(dtype=object)
     cells = np.append(column.astype(object).to_numpy(), np.asarray([_NO_TEXT], dtype=object))
     codes, distinct = pd.factorize(cells)
     return codes[:-1], np.asarray(distinct[:-1], dtype=object)
@@ -113,11 +118,14 @@ def numbers_or_texts(column: pd.Series, decimal: str = ".") -> tuple[pd.Series, 
 
 def shown(frame: pd.DataFrame) -> pd.DataFrame:
     """Every cell as text, null where nothing was written: what the quarantine and examples show."""
-    return pd.DataFrame(
-        {str(name): frame[name].astype(object).map(str, na_action="ignore") for name in frame.columns},
-        index=frame.index,
-        dtype=object,
-    )
+    columns = {}
+    for name in frame.columns:
+        cells = frame[name].astype(object)
+        if isinstance(frame[name].dtype, pd.CategoricalDtype):
+            # There a missing text is NaN, elsewhere None.
+            cells = cells.where(cells.notna(), None)
+        columns[str(name)] = cells.map(str, na_action="ignore")
+    return pd.DataFrame(columns, index=frame.index, dtype=object)
 
 
 def _text(value: Any) -> str | None:

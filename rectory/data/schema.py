@@ -37,6 +37,7 @@ INTERACTION_REASONS = (
 
 ENTITY_REASONS = (UNREADABLE_LINE, "missing id", "unusable id", UNREADABLE_FILTER_NUMBER, DUPLICATE_ID)
 
+_PIECE_ROWS = 2_000_000
 _FIRST_MOMENT = pd.Timestamp(0, tz="UTC")
 
 
@@ -70,7 +71,9 @@ def faulty_interactions(frame: pd.DataFrame, newest: pd.Timestamp, weights: bool
         "filter_read": [(UNREADABLE_FILTER_NUMBER, _holds)],
         "distinct": [(DUPLICATE_ROW, _holds)],
     }
-    return _first_reasons(frame, reasons, INTERACTION_REASONS)
+    # A piece at a time: one flag for each row and reason at once would be the largest thing in memory.
+    pieces = [frame.iloc[start : start + _PIECE_ROWS] for start in range(0, len(frame), _PIECE_ROWS)] or [frame]
+    return pd.concat([_first_reasons(piece, reasons, INTERACTION_REASONS) for piece in pieces])
 
 
 def faulty_entities(frame: pd.DataFrame) -> pd.Series:
@@ -98,7 +101,8 @@ def _first_reasons(
             reason: np.asarray(check(frame[column]), dtype=bool)
             for column, checks in reasons.items()
             for reason, check in checks
-        }
+        },
+        index=frame.index,
     )
     schema = pa.DataFrameSchema({reason: pa.Column(bool, pa.Check(_holds, error=reason)) for reason in verdicts})
     try:

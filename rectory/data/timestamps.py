@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
@@ -20,6 +21,8 @@ _NANOSECONDS = 1_000_000_000
 _MILLISECONDS_FROM, _MICROSECONDS_FROM, _NANOSECONDS_FROM = 1e11, 1e14, 1e17
 # datetime64[ns] ends in 2262; whole years keep clear of it.
 _FIRST_YEAR, _LAST_YEAR = 1678, 2261
+_PLAIN = r"^\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?)?$"
+_PLAIN_ZONED = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?(?:Z|[+-]\d{2}:\d{2})$"
 _ZONED = r"[T ]\d{2}.*(?:Z|[+-]\d{2}(?::?\d{2})?)$"
 
 
@@ -54,7 +57,7 @@ def parse_timestamps(column: pd.Series, spec: TimestampColumn) -> Moments:
         return _from_numbers(column, missing, spec)
     # Logs repeat moments (one basket, one second), and parsing costs far more than looking up.
     codes, distinct = distinct_cells(column)
-    text = pd.Series(distinct, dtype="object").astype(str).str.strip()
+    text = pd.Series([str(cell).strip() for cell in distinct], dtype="object")
     parsed = _from_text(text, spec, zone)
     blank = text.eq("").to_numpy()
     absent = codes < 0
@@ -102,8 +105,48 @@ def _from_text(text: pd.Series, spec: TimestampColumn, zone: str) -> _Text:
     if spec.format in EPOCHS_PER_SECOND:
         numbers = _numbers(text)
         return _plain(_from_epoch(numbers, spec.format))
-    if spec.format == "iso":
-        return _from_iso(text, zone)
+    return _mostly_plain(text, zone, _from_iso if spec.format == "iso" else _from_anything)
+
+
+def _mostly_plain(text: pd.Series, zone: str, others: Callable[[pd.Series, str], _Text]) -> _Text:
+    """ISO times as exporters write them, with a zone or without, in one pass; `others` reads the rest."""
+    plain, zoned = _matching(text, _PLAIN), _matching(text, _PLAIN_ZONED)
+    parts = []
+    for mask, read in ((plain, _read_plain), (zoned, _read_zoned), (~(plain | zoned), others)):
+        if mask.all():
+            return read(text, zone)
+        if mask.any():
+            parts.append((mask, read(text[mask], zone)))
+    times = pd.Series(pd.NaT, index=text.index, dtype="datetime64[ns, UTC]")
+    ambiguous, nonexistent = np.zeros(len(text), dtype=bool), np.zeros(len(text), dtype=bool)
+    for mask, part in parts:
+        times[mask] = part.times
+        ambiguous[mask], nonexistent[mask] = part.ambiguous, part.nonexistent
+    return _Text(times, ambiguous, nonexistent)
+
+
+def _matching(text: pd.Series, pattern: str) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """(n,) bool; where a text is no Unicode (half of a surrogate pair) none counts as matching."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    try:
+        return np.asarray(pc.match_substring_regex(pa.array(text, pa.string()), pattern), dtype=bool)
+    except UnicodeEncodeError:
+        return np.zeros(len(text), dtype=bool)
+
+
+def _read_plain(text: pd.Series, zone: str) -> _Text:
+    times = pd.to_datetime(text, format="ISO8601", errors="coerce", cache=False)
+    return _localise(_to_nanoseconds(times), zone)
+
+
+def _read_zoned(text: pd.Series, zone: str) -> _Text:  # noqa: ARG001 - they bring their own
+    return _plain(_to_nanoseconds(pd.to_datetime(text, format="ISO8601", utc=True, errors="coerce", cache=False)))
+
+
+def _from_anything(text: pd.Series, zone: str) -> _Text:
+    """Epochs, dates without dashes and whatever else is ISO, cell by cell."""
     quick = _from_uniform_iso(text)
     if quick is not None:
         return _localise(quick, zone)

@@ -99,7 +99,7 @@ def validate(
     """
     clock = pd.Timestamp.now(tz="UTC") if now is None else pd.Timestamp(now).tz_convert("UTC")
     limit = None if as_of is None else pd.Timestamp(as_of).tz_convert("UTC")
-    log = read_parquet(raw / "interactions.parquet")
+    log = read_parquet(raw / "interactions.parquet", coded=True)
     require_columns(card, "interactions", interactions_columns(card), log)
     outcomes: dict[str, Outcome] = {}
     left_out: dict[str, list[LeftOut]] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,36 @@ import pandas as pd
 from scipy.sparse import csr_array
 
 from rectory.arrays import Array
+from rectory.data.card import Card
 from rectory.data.ids import UNKNOWN
 from rectory.features.build import available_items
-from rectory.files import replacing
+from rectory.files import read_parquet, replacing
 from rectory.models.bundle import Bundle
 from rectory.models.protocol import NO_ITEM
+from rectory.workspace import Workspace
 
 # Enough for matrix products to be fast, few enough that dense scores of a block stay below 256 MiB.
 _BLOCK_CELLS = 64_000_000
+
+
+@dataclass(frozen=True)
+class ScoreInputs:
+    """interactions: user_id, item_id of all rows. items: the item table where it says what can be had; else None."""
+
+    interactions: pd.DataFrame
+    items: pd.DataFrame | None
+
+    @classmethod
+    def load(cls, card: Card, workspace: Workspace) -> ScoreInputs:
+        """Rows are read only where the card leaves out what a user had."""
+        columns = ["user_id", "item_id"]
+        excluded = card.interactions.repeats == "exclude"
+        log = read_parquet(workspace.tables / "interactions.parquet", columns) if excluded else None
+        available = card.items is not None and card.items.available
+        return cls(
+            pd.DataFrame(columns=columns) if log is None else log,
+            read_parquet(workspace.tables / "items.parquet") if available else None,
+        )
 
 
 def all_users(bundle: Bundle, interactions: pd.DataFrame, users: pd.DataFrame | None) -> Array:
@@ -30,6 +53,11 @@ def all_users(bundle: Bundle, interactions: pd.DataFrame, users: pd.DataFrame | 
         parts.append(users["user_id"].unique())
     found = pd.unique(np.concatenate([np.asarray(part, dtype=object) for part in parts]))
     return np.asarray(np.sort(found), dtype=object)
+
+
+def block_users(items: int) -> int:
+    """Users that are ranked at once among so many items."""
+    return int(np.clip(_BLOCK_CELLS // max(items, 1), 64, 8192))
 
 
 def score_blocks(
@@ -53,7 +81,7 @@ def score_blocks(
     allowed = None if there is None else np.flatnonzero(there).astype(np.int32)
     seen = _seen(bundle, user_ids, interactions) if exclude_seen else None
     codes = bundle.users.encode(user_ids)
-    size = int(np.clip(_BLOCK_CELLS // max(len(bundle.items), 1), 64, 8192))
+    size = block_users(len(bundle.items))
     for start in range(0, len(user_ids), size):
         rows = slice(start, start + size)
         top = bundle.model.recommend(codes[rows], k, exclude=None if seen is None else seen[rows], items=allowed)
@@ -112,8 +140,9 @@ def _seen(bundle: Bundle, user_ids: Array, interactions: pd.DataFrame) -> csr_ar
     known = (log_row >= 0) & (log_item != UNKNOWN)
     own = bundle.seen.tocoo()
     own_row = pd.Index(user_ids).get_indexer(pd.Index(bundle.users.ids, dtype=object))[own.coords[0]]
-    row = np.concatenate([log_row[known], own_row])
-    item = np.concatenate([log_item[known], own.coords[1]])
+    asked = own_row >= 0
+    row = np.concatenate([log_row[known], own_row[asked]])
+    item = np.concatenate([log_item[known], own.coords[1][asked]])
     matrix = csr_array(
         (np.ones(len(row), dtype=np.float32), (row, item)), shape=(len(user_ids), len(bundle.items)), dtype=np.float32
     )

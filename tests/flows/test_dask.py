@@ -23,7 +23,9 @@ from flows.steps import write_params
 from flows.tune import Team
 from rectory.errors import UsageError
 from rectory.files import tree_digests
+from rectory.models.bundle import Bundle
 from rectory.params import Params, load_params
+from rectory.registry.shards import ScorePlan, save_users
 from rectory.tuning.plan import Plan
 from rectory.tuning.storage import alone, open_study
 from rectory.workspace import Workspace
@@ -174,6 +176,25 @@ def test_what_nobody_waits_for_any_more_is_stopped(shop: Workspace, cluster: Clu
         until(lambda: bool(cluster.at_work()))
         assert running.wait(0) is None
     until(lambda: not cluster.at_work(), 30)
+
+
+def test_user_shards_are_scored_to_the_same_bytes(shop: Workspace, params: Params) -> None:
+    """A plan by hand: the store has no part in what workers do."""
+    train(LocalEngine(1), shop, ("personal_frequency",))
+    users = Bundle.load(shop.model("personal_frequency")).users.ids
+    bundle, size = str(shop.model("personal_frequency").absolute()), len(users)
+    about = {"model_version": "1", "candidate": "personal_frequency", "as_of": "today", "k": 5, "jsonl": True}
+    plan = ScorePlan(bundle, **about, exclude_seen=False, users=size, starts=(0, size // 2), began=0.0)
+    save_users(users, shop)
+    plan.save(shop)
+    made = []
+    with engine_of(params, shop) as remote:
+        for engine in (LocalEngine(2), remote):
+            for shard in range(2):
+                run_command(engine, StepCommand("score_shard", shop, str(shard)))
+            made.append(tree_digests(shop.score_shards))
+    assert made[0] == made[1]
+    assert {"00000.parquet", "00001.parquet", "00000.jsonl", "00001.jsonl"} <= set(made[0])
 
 
 def test_trials_run_on_the_cluster_and_a_lost_workers_trial_is_tried_again(

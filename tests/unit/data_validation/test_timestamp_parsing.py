@@ -116,6 +116,7 @@ def test_a_wrong_format_or_zone_is_the_cards_fault(layout: str, zone: str, names
         parse(["2024-01-01"], layout, zone)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1_000_000_000, 4_000_000_000), min_size=1, max_size=30), st.sampled_from([1, 1000, 10**6]))
 def test_seconds_milliseconds_and_microseconds_are_told_apart(seconds: list[int], scale: int) -> None:
     found = parse(pd.Series([second * scale for second in seconds], dtype="int64"))
