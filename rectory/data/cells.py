@@ -123,7 +123,9 @@ def shown(frame: pd.DataFrame) -> pd.DataFrame:
         cells = frame[name].astype(object)
         if isinstance(frame[name].dtype, pd.CategoricalDtype):
             # There a missing text is NaN, elsewhere None.
-            cells = cells.where(cells.notna(), None)
+            plain = cells.to_numpy(copy=True)
+            plain[cells.isna().to_numpy(dtype=bool)] = None
+            cells = pd.Series(plain, index=frame.index, dtype=object)
         columns[str(name)] = cells.map(str, na_action="ignore")
     return pd.DataFrame(columns, index=frame.index, dtype=object)
 

@@ -73,7 +73,8 @@ def faulty_interactions(frame: pd.DataFrame, newest: pd.Timestamp, weights: bool
     }
     # A piece at a time: one flag for each row and reason at once would be the largest thing in memory.
     pieces = [frame.iloc[start : start + _PIECE_ROWS] for start in range(0, len(frame), _PIECE_ROWS)] or [frame]
-    return pd.concat([_first_reasons(piece, reasons, INTERACTION_REASONS) for piece in pieces])
+    found: pd.Series = pd.concat([_first_reasons(piece, reasons, INTERACTION_REASONS) for piece in pieces])
+    return found
 
 
 def faulty_entities(frame: pd.DataFrame) -> pd.Series:
