@@ -22,7 +22,7 @@ _NEAR = 300
 """Items near each that are looked at, the strongest."""
 _SHRINK = 5.0
 """Counts added to those out of an item before they become shares: a rare item says little."""
-_DAMPING = 0.4
+_DAMPING = 0.35
 """Power of an item's own number of interactions by which what is taken near it is divided."""
 
 
@@ -114,7 +114,7 @@ class Links:
     def take(self, item: int, earlier: list[int], weights: list[float], together: list[bool]) -> None:
         """Count that `item` was taken after the earlier ones, or together with them: then the order says nothing."""
         self._taken[item] += 1.0
-        self._damped[item] = (self._taken[item] + 3.0) ** -_DAMPING
+        self._damped[item] = (self._taken[item] + 2.0) ** -_DAMPING
         for before, weight, same in zip(earlier, weights, together, strict=True):
             if before == item:
                 continue
@@ -165,7 +165,7 @@ class Links:
 
 
 def _damped(taken: Float64Array) -> Float64Array:
-    return np.power(taken + 3.0, -_DAMPING)
+    return np.power(taken + 2.0, -_DAMPING)
 
 
 def steps_weight(steps: Array) -> Float32Array:

@@ -49,13 +49,14 @@ _TIE = 1e-6
 
 @dataclass(frozen=True)
 class Settings:
-    """step_decay: weight of a step back in a history for like and near. next_decay: the same for what is taken next.
+    """like_decay, next_decay, near_decay: weight of a step back in a history for that signal.
 
     moment_seconds: interactions at most this far apart are one step; below 0: each is a step.
     """
 
-    step_decay: float = 0.85
+    like_decay: float = 0.7
     next_decay: float = 0.7
+    near_decay: float = 0.95
     moment_seconds: float = -1.0
 
 

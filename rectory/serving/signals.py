@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,9 @@ from rectory.serving.mixing import PLACE, TERMS, Settings
 from rectory.serving.shelf import Shelf
 from rectory.serving.trends import Trend
 
-RECENT = 40
+Asking = Callable[[Int32Array, Array], tuple[Int32Array, Float64Array, Array]]
+"""Items and weights -> links: column, value, place in the items."""
+RECENT = 100
 """Interactions of a history that are looked at for what goes with them."""
 OWN = 4096
 """Interactions of a history that are counted for what the user takes again."""
@@ -24,6 +27,10 @@ FROM_EACH = 100
 _OWN_HALF_LIFE_DAYS = 60.0
 _NEW_DAYS = 7.0
 _JUST_SECONDS = 3600.0
+_TASTE_DECAY = 0.9
+"""Weight of a step back in the profile that content is compared with."""
+_FAINT = 0.005
+"""Weight of a step back below which an interaction is not asked any more."""
 
 
 @dataclass(frozen=True)
@@ -111,13 +118,16 @@ def look(
     settings = world.settings
     recent = taken.last(RECENT)
     steps = recent.steps_back(settings.moment_seconds)
-    like_weight, next_weight = np.power(settings.step_decay, steps), np.power(settings.next_decay, steps)
-    like = Pull.of(world.links.liked(recent.items, like_weight), recent.items, n_items)
-    near_enough = next_weight > 0.01
-    lately = recent.items[near_enough]
-    following = Pull.of(world.links.next(lately, next_weight[near_enough]), lately, n_items)
-    beside = Pull.of(world.links.near(recent.items, like_weight), recent.items, n_items)
-    profile = world.shelf.profile(recent.items[-20:], like_weight[-20:]) if len(recent) else None
+    links = world.links
+    like, following, beside = (
+        _pull(ask, recent.items, np.power(decay, steps), n_items)
+        for ask, decay in (
+            (links.liked, settings.like_decay),
+            (links.next, settings.next_decay),
+            (links.near, settings.near_decay),
+        )
+    )
+    profile = world.shelf.profile(recent.items[-20:], np.power(_TASTE_DECAY, steps[-20:])) if len(recent) else None
     own = _own(taken.last(OWN), now) if world.repeats else None
 
     parts = [ranked.items, *(pull.top(FROM_EACH, allowed) for pull in (like, following, beside))]
@@ -136,6 +146,13 @@ def look(
         world, items, (ranked, now_ranked or ranked), (like, following, beside), profile=profile, own=own, now=now
     )
     return View(items, x, like, following, beside, profile)
+
+
+def _pull(ask: Asking, items: Int32Array, weights: Array, n_items: int) -> Pull:
+    """What those items of a history that still weigh something say."""
+    lately = weights > _FAINT
+    items = items[lately]
+    return Pull.of(ask(items, weights[lately]), items, n_items)
 
 
 def _signals(
