@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import cast
 
 import numpy as np
 
@@ -34,7 +33,7 @@ def champions(workspace: Workspace, params: ServeParams) -> Champions:
         registered = store.version(version)
         if (fault := store.fault(registered)) is not None:
             raise DataError(f"version {version} ({registered.candidate}) cannot be served: {fault}.")
-        return cast("Engine", LiveEngine.load(workspace, registered))
+        return LiveEngine.load(workspace, registered)
 
     def check(engine: Engine, serving: Engine | None) -> str | None:
         users = _sample(engine)

@@ -29,7 +29,7 @@ from rectory.serving.log_rows import (
 )
 from rectory.serving.store import Store, Writing
 from rectory.serving.types import Answer, Event, Item, NotKnown, Request, User
-from rectory.serving.writer import Writer
+from rectory.serving.writer import Commit, Writer
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -102,6 +102,7 @@ class EventLog:
         self._limits = limits or Limits()
         self._committed = committed
         self._writer: Writer | None = None
+        self._latest: Commit | None = None
 
     def open(self) -> None:
         """Make the tables if need be and start writing.
@@ -116,7 +117,7 @@ class EventLog:
             limits.commit_events,
             limits.max_waiting_events,
             limits.max_waiting_answers,
-            self._committed,
+            self._on_commit,
         )
 
     def close(self) -> None:
@@ -130,6 +131,10 @@ class EventLog:
         if self._writer is None:
             raise RuntimeError("the event log is not open")
         return self._writer
+
+    def _on_commit(self, commit: Commit) -> None:
+        self._latest = commit
+        self._committed()
 
     def append(self, events: list[Event]) -> Future[Appended]:
         """Accept events, all or none; equal event_ids are accepted once, whoever sends them and how often.
@@ -145,7 +150,7 @@ class EventLog:
         def work(writing: Writing) -> Appended:
             for event in {(one.kind, one.user_id, one.item_id): one for one in events}.values():
                 _take_back(writing, [*_pair(event.user_id, event.item_id), tables.events.c.kind == event.kind])
-            return append_all(writing, [events])[0]
+            return append_all(writing, [events])[0][0]
 
         return self.writer.do(work)
 
@@ -269,6 +274,10 @@ class EventLog:
 
     def read_since(self, sequence: int, limit: int = _CHUNK) -> Piece:
         """Entries after `sequence`, at most `limit` numbers further. Forgotten ones are missing."""
+        own = self._latest
+        if own is not None and own.before == sequence and own.events and len(own.events) <= limit:
+            # What this process has just committed need not be read back; others' entries come with the next look.
+            return Piece(list(own.events), own.until, Head(own.log_id, own.until))
         with self.store.reading() as connection:
             head = _head(connection)
             last = min(sequence + limit, head.sequence)

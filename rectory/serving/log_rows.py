@@ -34,10 +34,11 @@ def as_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def append_all(writing: Writing, requests: Sequence[list[Event]]) -> list[Appended]:
-    """Insert the events of several requests; of equal event_ids the first one stays."""
+def append_all(writing: Writing, requests: Sequence[list[Event]]) -> tuple[list[Appended], list[Event]]:
+    """Insert the events of several requests; of equal event_ids the first one stays. Gives the new ones too."""
     known = _known_ids(writing.connection, [event.event_id for events in requests for event in events])
     rows: list[dict[str, Any]] = []
+    new: list[Event] = []
     done = []
     for events in requests:
         accepted = 0
@@ -46,11 +47,12 @@ def append_all(writing: Writing, requests: Sequence[list[Event]]) -> list[Append
                 continue
             known.add(event.event_id)
             rows.append(event_row(event, writing.next()))
+            new.append(event)
             accepted += 1
         done.append(Appended(accepted, len(events) - accepted, writing.sequence))
     if rows:
         writing.connection.execute(insert(tables.events), rows)
-    return done
+    return done, new
 
 
 def _known_ids(connection: Connection, ids: list[str]) -> set[str]:

@@ -39,6 +39,7 @@ class Writing:
     """A write transaction that holds the log's head, so that sequence numbers are given out in the order of commits."""
 
     connection: Connection
+    log_id: str
     sequence: int
 
     def next(self) -> int:
@@ -133,9 +134,9 @@ class Store:
             self._same_file()
             with self._begin(writes=True) as connection:
                 # On PostgreSQL the row's lock makes writers follow each other; on SQLite BEGIN IMMEDIATE has.
-                found = connection.execute(select(log_head.c.sequence).with_for_update())
-                before = int(found.scalar_one())
-                writing = Writing(connection, before)
+                found = connection.execute(select(log_head.c.log_id, log_head.c.sequence).with_for_update()).one()
+                before = int(found.sequence)
+                writing = Writing(connection, found.log_id, before)
                 yield writing
                 if writing.sequence != before:
                     connection.execute(update(log_head).values(sequence=writing.sequence))

@@ -37,6 +37,16 @@ class _Job:
     work: Callable[[Writing], Any] | None = None
 
 
+@dataclass(frozen=True)
+class Commit:
+    """Numbers after `before` up to `until` were written. events: all of them; None: there was more than events."""
+
+    log_id: str
+    before: int
+    until: int
+    events: list[Event] | None
+
+
 class Writer:
     """The only thread of this process that writes to the store.
 
@@ -44,7 +54,7 @@ class Writer:
         commit_events: events of one transaction at most (a single larger request is one transaction).
         max_waiting: events that may wait; past it `append` raises Overloaded.
         max_answers: answers that may wait; past it the oldest are dropped and counted.
-        committed: called after each commit, before anybody is told; the engine learns here.
+        committed: called after each commit with what it was, before anybody is told; the engine learns here.
     """
 
     def __init__(
@@ -53,7 +63,7 @@ class Writer:
         commit_events: int,
         max_waiting: int,
         max_answers: int,
-        committed: Callable[[], None],
+        committed: Callable[[Commit], None],
     ) -> None:
         self._store = store
         self._commit_events = commit_events
@@ -156,7 +166,8 @@ class Writer:
                 with self._store.writing() as writing:
                     # Answers first: they are older than a request to forget whom they were for.
                     save_answers(writing.connection, answers)
-                    results = _perform(jobs, writing)
+                    before = writing.sequence
+                    results, events = _perform(jobs, writing)
             except EventStoreError as error:
                 self._put_back(answers)
                 self._settle(jobs, error)
@@ -170,15 +181,15 @@ class Writer:
                     for job in jobs:
                         self._commit([job])
                 return
-            self._tell_committed()
+            self._tell_committed(Commit(writing.log_id, before, writing.sequence, events))
             self._settle(jobs, None, results)
         except BaseException as error:
             self._settle([job for job in jobs if not job.future.done()], error)
             raise
 
-    def _tell_committed(self) -> None:
+    def _tell_committed(self, commit: Commit) -> None:
         try:
-            self._committed()
+            self._committed(commit)
         except Exception:  # noqa: BLE001 - logged with its trace
             # Accepted means durable, and it is. The follower tries again with its next turn.
             _log.exception("events are in the log, but the engine did not take them")
@@ -219,19 +230,25 @@ class Writer:
         return True
 
 
-def _perform(jobs: list[_Job], writing: Writing) -> list[Any]:
-    """Results in the order of the jobs; neighbouring appends go to the database together."""
+def _perform(jobs: list[_Job], writing: Writing) -> tuple[list[Any], list[Event] | None]:
+    """Results in the order of the jobs, and the new events if there was nothing else.
+
+    Neighbouring appends go to the database together.
+    """
     results: list[Any] = []
+    events: list[Event] = []
     at = 0
     while at < len(jobs):
         end = at
         while end < len(jobs) and jobs[end].events is not None:
             end += 1
         if end > at:
-            results += append_all(writing, [job.events or [] for job in jobs[at:end]])
+            told, new = append_all(writing, [job.events or [] for job in jobs[at:end]])
+            results += told
+            events += new
             at = end
             continue
         if (work := jobs[at].work) is not None:
             results.append(work(writing))
         at += 1
-    return results
+    return results, events if all(job.events is not None for job in jobs) else None

@@ -99,6 +99,22 @@ def test_it_is_on_disk_before_it_is_acknowledged(log: EventLog, path: Path) -> N
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2, "FULL"
 
 
+def test_what_it_has_just_committed_is_not_read_back_and_is_the_same(log: EventLog, path: Path) -> None:
+    whole = [event(1, value=2.5, context={"a": [1, None]}), event(2, "v", recommendation_id="r")]
+    log.append([*whole, event(1)]).result()
+    quick = log.read_since(0)
+    log.writer.do(lambda _: None).result()  # A commit of something else: now it has to be read.
+    read = log.read_since(0)
+    assert quick == read and read.entries == whole
+    log.append([event(1)]).result()
+    assert log.read_since(2).entries == [], "a duplicate is nothing new"
+    other = EventLog(Store(f"sqlite:///{path}"))
+    other.open()
+    other.append([event(7)]).result()
+    other.close()
+    assert log.read_since(2).entries == [event(7)], "what others commit after a duplicate of ours is seen"
+
+
 def test_more_than_may_wait_is_refused_before_it_is_taken(path: Path) -> None:
     log = EventLog(Store(f"sqlite:///{path}"), Limits(max_waiting_events=10))
     log.open()
