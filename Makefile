@@ -9,7 +9,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DVC_NO_ANALYTICS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run up test test-operations test-all check format docs bench bench-live lock clean audit
+.PHONY: help setup setup-dev run up test test-operations test-all check format docs bench bench-live soak lock clean audit
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*## "} {printf "  make %-10s %s\n", $$1, $$2}'
@@ -71,6 +71,9 @@ bench: setup-dev  ## Seconds, memory and ratios on both data sets
 
 bench-live: setup-dev  ## The live service under load, and MLflow's server on the same champion (PROJECT=., which has one)
 	@$(BIN)/python -m benchmarks.live --project $(or $(PROJECT),.)
+
+soak: setup-dev  ## 30 simulated days through `rectory up` with faults at random (hours; DAYS=2 SEED=1)
+	@$(BIN)/python -m benchmarks.soak --days $(or $(DAYS),30) --seed $(or $(SEED),1)
 
 docs: setup-dev  ## Build the browsable site into site/
 	@$(BIN)/python -m docs.generate
