@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -35,7 +36,7 @@ SETTINGS = {
     "PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED": "false",
     "PREFECT_WORKER_QUERY_SECONDS": "2",
     "RECTORY_LOST_RUN_SECONDS": "120",
-    "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "3",
+    "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "5",
 }
 FLOWS = ("ingest", "train", "promote", "score", "monitor")
 
@@ -87,6 +88,9 @@ def main() -> None:
     def say(text: str) -> None:
         progress.print(f"[dim]{time.strftime('%H:%M:%S')}[/dim] {escape(text)}", highlight=False, soft_wrap=True)
 
+    # `kill` ends the installation too; so does Ctrl-C, also where a shell has made background jobs deaf to it.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(130))
     asked = Asked(given.days, given.seed, given.fault_share, given.minutes)
     with tempfile.TemporaryDirectory(prefix="rectory-soak-", ignore_cleanup_errors=True) as folder:
         soaked = soak(given.keep or Path(folder), asked, say)
@@ -118,7 +122,7 @@ def soak(folder: Path, asked: Asked, say: Callable[[str], None]) -> Soaked:
                 broken += _day(day, shop, station, faults)
                 done = day
             _closing(done, shop, station)
-        except (RectoryError, AssertionError) as error:
+        except (RectoryError, AssertionError, TimeoutError) as error:
             broken.append(f"day {done + 1}: {error}"[:4000])
         flow_runs = station.runs_by_state()
         probed = prober.stop()

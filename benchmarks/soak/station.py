@@ -16,11 +16,25 @@ from flows.installation import marked
 from rectory.errors import RectoryError
 from rectory.registry.store import ModelStore
 from rectory.workspace import Workspace
-from tests.installed import Up, until
+from tests.installed import Up
 
 OVER = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 PATIENCE = 1200.0
 TRIES = 5
+
+
+def until(condition: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
+    """The condition's value as soon as it is true, looked at once a second: more would be a load of its own.
+
+    Raises:
+        TimeoutError: it was not true within `seconds`.
+    """
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {seconds:.0f} s in vain: {what}")
+        time.sleep(1.0)
+    return value
 
 
 @dataclass
@@ -72,15 +86,15 @@ class Station:
 
     def until_at_work(self, run: str) -> None:
         """It runs, or is over already."""
-        until(lambda: self.state(run)["type"] in ("RUNNING", *OVER), f"flow run {run} is at work", PATIENCE)
+        until(lambda: self.state(run)["type"] in ("RUNNING", *OVER), f"flow run {run} is at work")
 
     def end(self, run: str) -> dict[str, Any]:
         """Final state of a flow run; one that does not end is noted as stuck, and freed."""
         try:
             found: dict[str, Any] = until(
-                lambda: state if (state := self.state(run))["type"] in OVER else None, f"flow run {run} ends", PATIENCE
+                lambda: state if (state := self.state(run))["type"] in OVER else None, f"flow run {run} ends"
             )
-        except AssertionError:
+        except TimeoutError:
             state = self.state(run)
             self.stuck.append(f"flow run {run} was {state['name']} after {PATIENCE:.0f} s")
             self._end_by_hand(run)
@@ -122,8 +136,8 @@ class Station:
             return time.monotonic() - since > 3
 
         try:
-            until(quiet, "nothing runs", PATIENCE)
-        except AssertionError:
+            until(quiet, "nothing runs")
+        except TimeoutError:
             for run in open_runs():
                 self.stuck.append(
                     f"flow run {run['name']} ({run['id']}) was {run['state']['name']} at the end of a day"
