@@ -131,7 +131,7 @@ def soak(folder: Path, asked: Asked, say: Callable[[str], None]) -> Soaked:
     validations, wrong = books.counts(station.workspace)
     last, lost = books.last_snapshot(station.workspace, shop.truth, folder / "last")
     audited, unexplained = books.decisions(station.workspace, station.store, probed)
-    broken += [*wrong, *lost, *unexplained, *books.seat(probed), *station.stuck]
+    broken += [*wrong, *lost, *unexplained, *books.seat(probed), *station.broken]
     return Soaked(
         asked,
         done,

@@ -106,7 +106,7 @@ class Faults:
         before = up.text.count(f"{service} healthy again")
         began = time.monotonic()
         up.kill(service)
-        up.until_said(f"{service} healthy again", before + 1)
+        until(lambda: up.text.count(f"{service} healthy again") > before, f"{service} is healthy again")
         return [run], f"healthy again after {time.monotonic() - began:.0f} s"
 
     def _kill_worker(self, stage: Stage) -> tuple[list[str], str]:
@@ -134,7 +134,7 @@ class Faults:
         good, before = file.read_bytes(), up.text.count("deployments ended with 2")
         file.write_bytes(good + _BROKEN.encode())
         try:
-            up.until_said("deployments ended with 2", before + 1)
+            until(lambda: up.text.count("deployments ended with 2") > before, "the broken params.yaml is told")
             run = self.station.start(stage.flow, stage.options)
             state = self.station.end(run)
         finally:
@@ -191,8 +191,9 @@ class Faults:
             largest.write_bytes(whole[: len(whole) // 2])
         station.until_quiet()
         now = station.champion()
-        seated = "it was seated!" if now == challenger.version else f"champion {now} serves"
-        return [run], f"{largest.name} of version {challenger.version} cut in half; {seated}"
+        if now == challenger.version:
+            station.broken.append(f"version {now}, whose {largest.name} was damaged, was seated")
+        return [run], f"{largest.name} of version {challenger.version} cut in half; champion {now} serves"
 
     def _challenger(self, champion: str | None) -> Version | None:
         """The newest version that is no baseline; None if it has been champion or is an old one."""

@@ -45,7 +45,8 @@ class Station:
     say: Callable[[str], None]
     started: int = 0
     retries: int = 0
-    stuck: list[str] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+    """What did not hold, in words."""
 
     def __post_init__(self) -> None:
         self.workspace = Workspace(self.up.folder, self.up.folder)
@@ -96,7 +97,7 @@ class Station:
             )
         except TimeoutError:
             state = self.state(run)
-            self.stuck.append(f"flow run {run} was {state['name']} after {PATIENCE:.0f} s")
+            self.broken.append(f"flow run {run} was {state['name']} after {PATIENCE:.0f} s")
             self._end_by_hand(run)
             found = self.state(run)
         return found
@@ -139,7 +140,7 @@ class Station:
             until(quiet, "nothing runs")
         except TimeoutError:
             for run in open_runs():
-                self.stuck.append(
+                self.broken.append(
                     f"flow run {run['name']} ({run['id']}) was {run['state']['name']} at the end of a day"
                 )
                 self._end_by_hand(str(run["id"]))
