@@ -90,7 +90,7 @@ class Station:
         until(lambda: self.state(run)["type"] in ("RUNNING", *OVER), f"flow run {run} is at work")
 
     def end(self, run: str) -> dict[str, Any]:
-        """Final state of a flow run; one that does not end is noted as stuck, and freed."""
+        """Final state of a flow run; one that does not end is noted as broken, and freed."""
         try:
             found: dict[str, Any] = until(
                 lambda: state if (state := self.state(run))["type"] in OVER else None, f"flow run {run} ends"
