@@ -23,7 +23,7 @@ K = 10
 _NEIGHBOURS = 200
 _MIN_USERS = 3
 _PENALTY = 1e-4
-_CHOICES = 2000
+_CHOICES = 1200
 """Choices of the validation window that weights are fitted on at most, drawn evenly over it."""
 _OTHERS = 80
 """Candidates that a choice is held against in the fit."""

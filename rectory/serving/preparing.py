@@ -22,6 +22,9 @@ from rectory.serving.loading import Ingredients, Rows
 from rectory.serving.mixing import Mix, Settings
 from rectory.serving.replay import collect, worth_asking
 
+_BASKETS = 0.2
+"""Share of the interactions that come at the same moment as another of the user, from which on a log is of baskets."""
+
 
 def prepare(
     train: TrainingSet,
@@ -89,8 +92,11 @@ def _told(tick: Callable[[int, int], None], before: int, of: int, done: int) -> 
 
 
 def settings_to_try(train: TrainingSet) -> list[Settings]:
-    """Each interaction a step; where many share a moment with another of the same user, also each moment a step."""
+    """Where items repeat and much is taken at one moment it is baskets, which have no order: a step is a moment.
+
+    Elsewhere each interaction is a step: of pages of ratings sent at once the order is that of the page.
+    """
     order = np.lexsort((train.time, train.user))
     user, time = train.user[order], train.time[order]
     together = float(np.mean((user[1:] == user[:-1]) & (time[1:] == time[:-1]))) if len(user) > 1 else 0.0
-    return [Settings()] if together < 0.2 else [Settings(), Settings(moment_seconds=0.0)]
+    return [Settings(moment_seconds=0.0) if train.repeats and together > _BASKETS else Settings()]
