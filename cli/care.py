@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from cli.common import Json, Overrides, project_params, project_workspace, show_json
+from cli.common import Dataset, Json, Overrides, project_params, project_workspace, show_json
 
 
 def add_to(app: typer.Typer) -> None:
     """Register this file's commands."""
-    for command in (doctor, gc, metrics):
+    for command in (doctor, gc, metrics, forget):
         app.command()(command)
 
 
@@ -95,3 +95,45 @@ def metrics(
     from rectory.care.status import write_metrics
 
     print(write_metrics(project_workspace(), file))
+
+
+def forget(
+    user: Annotated[str, typer.Argument(help="User id, exactly as in the data.")],
+    dataset: Dataset = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Remove a person from data, models, scores, reports and logs, keep them out, and prove it. Cannot be undone."""
+    from dataclasses import asdict
+
+    from rich.console import Console
+
+    from rectory.care.forget import forget as erase
+    from rectory.installation import running
+    from rectory.serving.forgetting import forget_in_log
+
+    workspace = project_workspace()
+    name = project_params(dataset).dataset
+    if not yes:
+        typer.confirm(f"Forget user {user!r} of {name}? It cannot be undone.", abort=True)
+    said = Console(stderr=True)
+    with said.status("the live event log") as spinner:
+        events = forget_in_log(workspace, user)
+        done = erase(workspace, name, user, spinner.update)
+    if as_json:
+        show_json({**asdict(done), "events": events})
+    else:
+        print(f"{events} events, {len(done.files)} files, {len(done.snapshots)} data versions, models: {done.versions}")
+        for path in done.files:
+            print(f"  removed from {path}")
+        if not done.distinctive:
+            print("The id is short or an item's too: it was looked for where ids of users stand, not in running text.")
+        for path in done.sources:
+            print(f"STILL IN YOUR SOURCE: {path}. Rectory reads past it; erase it there yourself.")
+        if running(workspace) is not None:
+            print("The live event log keeps one line by which each worker forgets; run it again when they are down.")
+        print("Found nowhere else." if not done.left else "STILL THERE:")
+        for path in done.left:
+            print(f"  {path}")
+    if done.left:
+        raise typer.Exit(1)

@@ -13,8 +13,8 @@ from rectory.registry.lineage import CodeGraph, code_hash, lock_hash, own_tests
 from rectory.registry.store import ModelStore
 from rectory.workspace import Workspace
 
-_NOT_OF_A_RUN = ("serve", "rules", "engine")
-"""Sections that only the live service reads, and where processes run."""
+_NOT_OF_A_RUN = ("serve", "rules", "engine", "gc")
+"""Sections that only the live service or the care of the project reads, and where processes run."""
 
 
 @dataclass(frozen=True)

@@ -184,6 +184,18 @@ def remove_snapshots(workspace: Workspace, hashes: Iterable[str], *, spare: Iter
             raise DataError(f"data versions could not be removed: {error}. Run the same command again.") from error
 
 
+def objects_of(workspace: Workspace, hashes: Iterable[str]) -> set[str]:
+    """Names in cache and remote of all that these versions are made of, the lists of their files included."""
+    found: set[str] = set()
+    wanted = list(hashes)
+    if not wanted:
+        return found
+    with exclusive(workspace.lock("data"), "data versions"), _storage(workspace) as storage:
+        for name in wanted:
+            found |= {name, *storage.objects(name)}
+    return found
+
+
 def damaged_snapshots(workspace: Workspace) -> dict[str, str]:
     """Hash -> what is wrong, for versions that neither the cache nor the remote has whole. Reads every file once.
 

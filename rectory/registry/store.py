@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from rectory.errors import UsageError
-from rectory.files import read_json
+from rectory.files import read_json, sha256_json, tree_digests
 from rectory.registry import audit
+from rectory.registry.record import DIGESTS_FILE
 from rectory.registry.versions import MODEL_NAME, Registered, Version, Versions, local_path
 
 __all__ = ["MODEL_NAME", "ModelStore", "Registered", "Version", "blocked"]
@@ -167,6 +168,20 @@ class ModelStore(Versions):
         with self.writing():
             self._audit(event, version, None, text, by)
             self._tag(version, "approval", f"{event} by {by}: {text}"[:_MAX_TAG])
+
+    def rewritten(self, version: Version, data: str | None) -> None:
+        """Note that the version's files were changed on purpose: new digests, and that it can't be reproduced any more.
+
+        Args:
+            data: the data version that takes the place of the one it was made from; None: that one stays.
+        """
+        digests = tree_digests(self.bundle_folder(version))
+        client, call = self.connection.client(), self.connection.call
+        with self.writing():
+            call(lambda: client.log_dict(version.run_id, digests, DIGESTS_FILE), "note a version's digests")
+            tags = {"bundle_hash": sha256_json(digests), "reproducible": "false", "rewritten": "a user was forgotten"}
+            for name, text in {**tags, **({"snapshot_hash": data} if data else {})}.items():
+                self._tag(version, name, text)
 
     def files_of(self, version: Version) -> list[Path]:
         """Local folders of a version's model and of its run's artifacts; what lies elsewhere is not among them."""
