@@ -30,6 +30,8 @@ from rectory.files import exclusive, read_json, replacing, sha256_file, sha256_j
 from rectory.workspace import Workspace
 
 TABLES = ("interactions", "items", "users")
+_OF_THIS_READING = ("reused", "new_files")
+"""What depends on what had been read before: kept, it would make equal data differ."""
 _READER_VERSION = 1
 """Part of every fingerprint: raise it when the same source would give other raw tables than before."""
 
@@ -347,7 +349,9 @@ def _known(raw: Path, fingerprint: str) -> SourceFacts | None:
 
 def _write_facts(facts: SourceFacts, folder: Path) -> None:
     # `reused` is about the call, not about the data.
-    write_json(folder / "source.json", {key: value for key, value in asdict(facts).items() if key != "reused"})
+    write_json(
+        folder / "source.json", {key: value for key, value in asdict(facts).items() if key not in _OF_THIS_READING}
+    )
 
 
 def _show_terms(card: Card, workspace: Workspace, say: Callable[[str], None]) -> None:
