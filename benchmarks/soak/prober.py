@@ -32,7 +32,7 @@ class Probed:
     unanswered: int = 0
     failed: list[str] = field(default_factory=list)
     longest_gap: float = 0.0
-    """Seconds between two looks that found a champion."""
+    """Seconds from a look that found no champion, or no answer, to the next one that did."""
     seen: list[str] = field(default_factory=list)
     """Champions in the order in which they were seen."""
 
@@ -47,7 +47,8 @@ class Prober(threading.Thread):
         self._store = ModelStore(self.workspace, patience_seconds=30)
         self._files: dict[str, dict[Path, int]] = {}
         self._done = threading.Event()
-        self._last_good: float | None = None
+        self._begun = False
+        self._away: float | None = None
 
     def stop(self) -> Probed:
         self._done.set()
@@ -57,18 +58,21 @@ class Prober(threading.Thread):
     def run(self) -> None:
         loaded = 0.0
         while not self._done.wait(LOOK_SECONDS):
+            began = time.monotonic()
             try:
                 number = champion_number(self.workspace)
-                if number is None and self._last_good is None:
+                if number is None and not self._begun:
                     continue
                 self._look(number)
                 if time.monotonic() - loaded > LOAD_SECONDS:
                     self._load()
                     loaded = time.monotonic()
             except StoreError as error:
-                if self._last_good is not None and "lock" not in str(error):
-                    self._fail(str(error))
-                self.probed.unanswered += 1
+                if self._begun:
+                    self._away = self._away or began
+                    self.probed.unanswered += 1
+                    if "lock" not in str(error):
+                        self._fail(str(error))
             except (RectoryError, OSError, ValueError, KeyError) as error:
                 self._fail(f"{type(error).__name__}: {error}")
 
@@ -86,10 +90,10 @@ class Prober(threading.Thread):
         if wrong or not self._files[number]:
             self._fail(f"files of version {number} are not whole: {wrong}")
             return
-        now = time.monotonic()
-        if self._last_good is not None:
-            self.probed.longest_gap = max(self.probed.longest_gap, now - self._last_good)
-        self._last_good = now
+        self._begun = True
+        if self._away is not None:
+            self.probed.longest_gap = max(self.probed.longest_gap, time.monotonic() - self._away)
+            self._away = None
 
     def _load(self) -> None:
         """As a consumer does it who knows nothing but the alias."""
@@ -105,6 +109,7 @@ class Prober(threading.Thread):
             self._fail(f"the champion gave {len(lists)} rows for {len(_USERS)} users")
 
     def _fail(self, text: str) -> None:
+        self._away = self._away or time.monotonic()
         self.probed.failed.append(f"{time.strftime('%H:%M:%S')} {text}"[:400])
 
 
