@@ -35,7 +35,8 @@ DEFAULT_CANDIDATES = ("popularity", "personal_frequency")
 AIM_EXPONENT = 1.1
 AIM_GIB = 12.0
 DATA_STEPS = ("fetch", "validate", "split", "features", "score")
-"""What O(n) is asked of; the others are shown."""
+"""What nearly linear growth is asked of; the others are shown."""
+DATA_STEPS_ROW = "the data steps"
 _BEFORE, _AFTER = ("fetch", "validate", "snapshot", "split", "features"), ("register", "promote", "score")
 _POLL_SECONDS = 0.2
 
@@ -67,20 +68,30 @@ def fitted_exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
 
 
 def growth(costs: Sequence[Cost]) -> list[Growth]:
-    """Exponents of each step, and of all steps together, in the order of the steps."""
+    """Exponents of each step, of the data steps and of all steps together, in the order of the steps."""
     sizes = sorted({one.rows for one in costs})
     found = []
-    for step in [*dict.fromkeys(one.step for one in costs), "all"]:
-        of = {rows: [one for one in costs if one.rows == rows and step in (one.step, "all")] for rows in sizes}
-        found.append(
-            Growth(
-                step,
-                fitted_exponent(sizes, [sum(one.seconds for one in of[rows]) for rows in sizes]),
-                fitted_exponent(sizes, [sum(one.cpu_seconds for one in of[rows]) for rows in sizes]),
-                fitted_exponent(sizes, [max(one.peak_gib for one in of[rows]) for rows in sizes]),
-            )
-        )
+    for name, steps in _groups(costs).items():
+        sums = [_together([one for one in costs if one.rows == rows and one.step in steps]) for rows in sizes]
+        seconds, cpu_seconds, memory = (fitted_exponent(sizes, column) for column in zip(*sums, strict=True))
+        found.append(Growth(name, seconds, cpu_seconds, memory))
     return found
+
+
+def _groups(costs: Sequence[Cost]) -> dict[str, set[str]]:
+    """Name of a row -> steps that are added up in it."""
+    steps = list(dict.fromkeys(one.step for one in costs))
+    together = {DATA_STEPS_ROW: set(DATA_STEPS) & set(steps), "all": set(steps)}
+    return {step: {step} for step in steps} | {name: of for name, of in together.items() if of}
+
+
+def _together(costs: Sequence[Cost]) -> tuple[float, float, float]:
+    """Seconds and CPU seconds in all, memory at most."""
+    return (
+        sum(one.seconds for one in costs),
+        sum(one.cpu_seconds for one in costs),
+        max(one.peak_gib for one in costs),
+    )
 
 
 def bench(rows: int, source: Path, candidates: Sequence[str], say: Callable[[str], None], given: Options) -> list[Cost]:
@@ -205,20 +216,12 @@ def show(costs: Sequence[Cost], console: Console) -> None:
     if exponents:
         table.add_column("exponent of CPU time", justify="right")
         table.add_column("of memory", justify="right")
-    for step in dict.fromkeys(one.step for one in costs):
-        by_rows = {one.rows: one for one in costs if one.step == step}
-        cells = [f"{by_rows[n].seconds:.1f} / {by_rows[n].cpu_seconds:.1f} / {by_rows[n].peak_gib:.2f}" for n in sizes]
+    for name, steps in _groups(costs).items():
+        sums = [_together([one for one in costs if one.rows == rows and one.step in steps]) for rows in sizes]
+        cells = [f"{seconds:.1f} / {cpu_seconds:.1f} / {gib:.2f}" for seconds, cpu_seconds, gib in sums]
         if exponents:
-            cells += [f"{exponents[step].cpu_seconds:.2f}", f"{exponents[step].memory:.2f}"]
-        table.add_row(step, *cells)
-    if exponents:
-        whole = [
-            f"{sum(one.seconds for one in costs if one.rows == n):.0f} / "
-            f"{sum(one.cpu_seconds for one in costs if one.rows == n):.0f} / "
-            f"{max(one.peak_gib for one in costs if one.rows == n):.2f}"
-            for n in sizes
-        ]
-        table.add_row("all", *whole, f"{exponents['all'].cpu_seconds:.2f}", f"{exponents['all'].memory:.2f}")
+            cells += [f"{exponents[name].cpu_seconds:.2f}", f"{exponents[name].memory:.2f}"]
+        table.add_row(name, *cells)
     console.print(table)
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from rectory.errors import CapacityError
 
-# Measured on the reference logs: a text cell costs about 64 bytes as a Python string in a pandas column (49 of them the
-# object's own head), any other cell 8. Validation holds the raw and the canonical table at once: hence twice.
-_TEXT_BYTES = 64
+# Measured by `python -m benchmarks.scale`: a text cell costs about 40 bytes (a code of four, and seventy for each distinct
+# text: a log has few users and nearly as many moments as rows), any other cell 8. Validation holds the raw and the
+# canonical table at once: hence twice.
+_TEXT_BYTES = 40
 _OTHER_BYTES = 8
 _COPIES = 2
 _SAMPLE_BYTES = 8 << 20

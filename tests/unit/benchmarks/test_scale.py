@@ -28,6 +28,7 @@ def test_a_step_that_grows_with_the_square_has_exponent_two() -> None:
     found = {one.step: one for one in growth(costs)}
     assert found["square"].cpu_seconds == pytest.approx(2) and found["square"].memory == pytest.approx(1)
     assert found["fixed"].seconds == pytest.approx(0, abs=1e-9)
+    assert "the data steps" not in found, "none of them was measured"
     assert found["all"].memory == pytest.approx(1), "the most at a time, not the sum"
 
 

@@ -251,7 +251,7 @@ def test_a_source_too_big_for_memory_is_refused_before_it_is_read(shop: Shop, mo
     monkeypatch.setattr(readers, "ingest", lambda *_: pytest.fail("read"))
     constant = pa.array(np.zeros(1_000_000, dtype=np.int8))
     pq.write_table(pa.table(dict.fromkeys(["user", "item", "time"], constant)), shop.root / "log.parquet")
-    with pytest.raises(CapacityError, match=r"about 0\.3 GiB.*about 1,000,000 rows.*fetch\.max_memory_share"):
+    with pytest.raises(CapacityError, match=r"about 0\.2 GiB.*about 1,000,000 rows.*fetch\.max_memory_share"):
         shop.fetch(shop.files_card("log.parquet"), free_bytes=10 << 20)
 
 
