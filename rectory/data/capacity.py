@@ -9,9 +9,9 @@ from pathlib import Path
 
 from rectory.errors import CapacityError
 
-# Measured by benchmarks/scale.py: a text cell costs about 40 bytes (a code of four, and seventy for each distinct text: few
-# users, nearly as many moments as rows), any other cell 8. Validation holds the raw and the canonical table at once: hence
-# twice.
+# Measured by benchmarks/scale.py. A text cell costs about 40 bytes: a code of four, and seventy for each distinct text
+# (few users, nearly as many moments as rows). Any other cell 8. Validation holds the raw and the canonical table at
+# once: hence twice.
 _TEXT_BYTES = 40
 _OTHER_BYTES = 8
 _COPIES = 2
