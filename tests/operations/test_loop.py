@@ -187,6 +187,7 @@ def test_a_shifted_log_is_noticed_and_answered_without_a_hand(station: Station) 
     assert kept == ["1", "1", "2", "2", "3"], "each scoring keeps the champion's lists and those of the one before"
 
 
+@pytest.mark.slow
 def test_drift_that_goes_on_does_not_train_again_within_the_cool_down(station: Station) -> None:
     trainings, fired = len(station.runs_of("train")), len(station.runs_of("monitor"))
     champion, previous = station.champion(), station.store.previous()
@@ -247,6 +248,7 @@ def test_the_server_refuses_what_the_form_forbids(station: Station) -> None:
             station.start("train", **wrong)
 
 
+@pytest.mark.slow
 def test_a_worker_with_older_code_does_nothing_and_says_so(station: Station) -> None:
     with station.client() as client:
         deployment = client.read_deployment_by_name("ingest/ingest")
