@@ -95,6 +95,7 @@ def test_deploying_again_changes_nothing_and_keeps_what_an_operator_has_switched
     assert again == first
 
 
+@pytest.mark.slow
 def test_prefects_own_command_deploys_the_same(station: Station) -> None:
     before = deployed(station)
     shutil.copy2(ROOT / "prefect.yaml", station.folder)
