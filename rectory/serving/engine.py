@@ -248,12 +248,14 @@ class LiveEngine:
                 view = asked.view(filled_to=wanted)
             score = view.x @ self._weights
             order = _first(score, wanted)[request.offset :]
+            codes, scores = view.items[order].tolist(), score[order].tolist()
+            rungs = asked.rungs(view.x[order])
             shown = tuple(
-                Shown(self._items.ids[view.items[at]], float(score[at]), asked.rung(view, int(at)))
-                for at in order.tolist()
+                Shown(self._items.ids[code], value, rung)
+                for code, value, rung in zip(codes, scores, rungs, strict=True)
             )
-        rung: Rung = shown[0].rung if shown else "popular"
-        return Answer(uuid.uuid4().hex, self._version, shown, rung, 1000 * (time.perf_counter() - began))
+        first: Rung = shown[0].rung if shown else "popular"
+        return Answer(uuid.uuid4().hex, self._version, shown, first, 1000 * (time.perf_counter() - began))
 
     def recommend_many(self, requests: list[Request]) -> list[Answer]:
         """One answer for each request."""
@@ -424,17 +426,17 @@ class _Asked:
         """UNKNOWN for a user who asked to be forgotten."""
         return UNKNOWN if self.user in self.engine._forgotten else self.user
 
-    def rung(self, view: View, at: int) -> Rung:
-        """Which rung gave a candidate: what weighs most in its score."""
-        parts = view.x[at] * self.engine._weights
-        if parts[PLACE["new"]] > parts.sum() / 2:
-            return "latest"
-        said = float(parts[_PERSONAL].sum())
-        if said <= parts.sum() / 4:
-            return "popular"
-        if self.request.history:
-            return "session"
-        return "personal" if self.user != UNKNOWN else "popular"
+    def rungs(self, x: Array) -> list[Rung]:
+        """Which rung gave each row of signals: by what speaks for it, not by what speaks against."""
+        for_it = np.maximum(x * self.engine._weights, 0.0)
+        whole = for_it.sum(axis=1)
+        new = for_it[:, PLACE["new"]] > whole / 2
+        popular = for_it[:, _PERSONAL].sum(axis=1) <= whole / 4
+        other: Rung = "session" if self.request.history else "personal" if self.user != UNKNOWN else "popular"
+        return [
+            "latest" if is_new else "popular" if is_popular else other
+            for is_new, is_popular in zip(new.tolist(), popular.tolist(), strict=True)
+        ]
 
 
 def _first(score: Array, n: int) -> Array:

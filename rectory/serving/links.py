@@ -28,13 +28,17 @@ _DAMPING = 0.35
 
 def gathered(matrix: csr_array, rows: Array, weights: Array) -> tuple[Int32Array, Float64Array, Array]:
     """Columns, weighted values and place in `rows` of all entries of some rows; rows beyond the matrix are empty."""
-    inside = rows < matrix.shape[0]
-    place = np.flatnonzero(inside)
-    rows, weights = rows[inside], weights[inside]
+    place = np.arange(len(rows))
+    if len(rows) and int(rows.max()) >= matrix.shape[0]:
+        place = np.flatnonzero(rows < matrix.shape[0])
+        rows, weights = rows[place], weights[place]
     starts = matrix.indptr[rows]
     lengths = matrix.indptr[rows + 1] - starts
-    at = np.repeat(starts - np.cumsum(lengths) + lengths, lengths) + np.arange(int(lengths.sum()))
-    return matrix.indices[at], matrix.data[at] * np.repeat(weights, lengths), np.repeat(place, lengths)
+    ends = np.cumsum(lengths)
+    # One repeat of places; all else is looked up by it.
+    row = np.repeat(np.arange(len(rows)), lengths)
+    at = np.arange(len(row)) + (starts - ends + lengths)[row]
+    return matrix.indices[at], matrix.data[at] * weights[row], place[row]
 
 
 @dataclass
