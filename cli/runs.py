@@ -38,11 +38,13 @@ def run(
     from flows.limits import project_at_work
     from flows.local_server import prefect_server
     from flows.progress import listening
+    from rectory import journal
     from rectory.data.card import load_card
     from rectory.errors import BusyError, GateRefused
     from rectory.files import read_json
 
-    console = Console(stderr=as_json)
+    # With RECTORY_LOG=json the terminal has JSON lines and nothing else.
+    console = Console(stderr=as_json, quiet=journal.json_wanted())
     workspace = project_workspace()
     params = project_params(dataset, overrides)
     load_card(workspace.card(params.dataset))  # Wrong use is told before anything starts.

@@ -26,6 +26,8 @@ from flows.engine import Engine, engine_of
 from flows.limits import alone
 from flows.scoring import score_everybody
 from flows.steps import run_candidate_step, run_step, write_params
+from flows.textfile import leave_metrics_at_exit
+from rectory import journal
 from rectory.data.card import load_card
 from rectory.data.readers import SourceFacts
 from rectory.errors import DataError
@@ -88,6 +90,8 @@ def begin(kind: str, params: Params, project: Path) -> Workspace:
     write_params(params, workspace)
     facts = {"run_id": workspace.root.name, "started_at": datetime.now(UTC).isoformat(), "reused": False}
     write_json(workspace.run_facts, {**facts, "kind": kind, "dataset": params.dataset})
+    journal.bind(workspace, run_id=workspace.root.name, kind=kind, dataset=params.dataset)
+    leave_metrics_at_exit(project)
     return workspace
 
 

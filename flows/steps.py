@@ -19,7 +19,7 @@ from prefect.cache_policies import NO_CACHE
 
 from flows.engine import Engine, StepCommand, params_file, run_command
 from flows.progress import StepEvent, announce
-from rectory import errors
+from rectory import errors, journal
 from rectory.measure import measured
 from rectory.params import Params, dump_params
 from rectory.workspace import Workspace
@@ -39,15 +39,18 @@ def told(label: str, work: Callable[[], Any]) -> Any:
     """Announce start and end of `work` and log its result on the run's page."""
     logger = get_run_logger()
     announce(StepEvent(label, "started"))
+    journal.write("started", step=label)
     began = time.perf_counter()
     try:
         result = work()
     except BaseException as error:
         announce(StepEvent(label, "failed", time.perf_counter() - began, str(error)))
+        journal.write("failed", step=label, seconds=time.perf_counter() - began, text=str(error))
         raise
     seconds = time.perf_counter() - began
     text = _in_words(result)
     announce(StepEvent(label, "done", seconds, text))
+    journal.write("done", step=label, seconds=seconds, text=text)
     logger.info("%s: %s (%.1f s)", label, text or "done", seconds)
     return result
 

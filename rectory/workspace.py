@@ -80,6 +80,11 @@ class Workspace:
         return self.state / "ingest" / safe_name(dataset, "data set")
 
     @property
+    def journal(self) -> Path:
+        """Structured log, one JSON line for each thing that a step did; see rectory.journal."""
+        return self.state / "logs" / "rectory.jsonl"
+
+    @property
     def gc_note(self) -> Path:
         """What `rectory gc` is removing; there only while it does, or after it was killed."""
         return self.state / "gc.json"

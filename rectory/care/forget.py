@@ -61,7 +61,7 @@ def forget(workspace: Workspace, dataset: str, user_id: str, say: Say = lambda _
         say("data versions")
         done.snapshots = _snapshots(workspace, dataset, person)
         say("models")
-        done.versions = _models(workspace, dataset, person, done.snapshots)
+        done.versions, elsewhere = _models(workspace, dataset, person, done.snapshots)
         shutil.rmtree(workspace.state / "finished" / dataset, ignore_errors=True)
         workspace.finished(dataset).unlink(missing_ok=True)
         say("files")
@@ -71,7 +71,7 @@ def forget(workspace: Workspace, dataset: str, user_id: str, say: Say = lambda _
         facts = {"dataset": dataset, "files": len(done.files), "versions": done.versions, "by": user_name()}
         audit.append(workspace, "forgot a user", facts)
         say("proof")
-        done.left = [str(path) for path in scan(workspace, dataset, person)]
+        done.left = [*elsewhere, *(str(path) for path in scan(workspace, dataset, person))]
         done.sources = [str(path) for path in _source_files(workspace, card) if mentions(path, person)]
         return done
 
@@ -134,11 +134,18 @@ def _without_person(tables: Path, person: Person) -> bool:
     return bool(found)
 
 
-def _models(workspace: Workspace, dataset: str, person: Person, snapshots: dict[str, str]) -> list[str]:
-    store, done = ModelStore(workspace), []
+def _models(
+    workspace: Workspace, dataset: str, person: Person, snapshots: dict[str, str]
+) -> tuple[list[str], list[str]]:
+    """Numbers of the rewritten versions; versions with the person whose files lie where they cannot be rewritten."""
+    store, done, elsewhere = ModelStore(workspace), [], []
     for version in store.versions(dataset):
         new_data = snapshots.get(version.tags["snapshot_hash"])
         folder = store.bundle_folder(version)
+        if not store.files_of(version):
+            if row_of(folder, person.user_id) is not None:
+                elsewhere.append(f"model version {version.version}, whose files lie in a remote store")
+            continue
         changed = empty_row(folder, person.user_id)
         for place in store.files_of(version):
             # The input example of MLflow's model is made of the first users.
@@ -148,7 +155,7 @@ def _models(workspace: Workspace, dataset: str, person: Person, snapshots: dict[
         if changed or new_data:
             store.rewritten(version, new_data)
             done.append(version.version)
-    return done
+    return done, elsewhere
 
 
 def _touched(path: Path, person: Person) -> bool:

@@ -26,7 +26,7 @@ def status(workspace: Workspace, decisions: int = 5) -> dict[str, Any]:
     """As `glance.status`, and {ages, next_runs, stuck, disk, installation}.
 
     ages: {champion_seconds, data_seconds, drift_check_seconds}; None where there is nothing to be old.
-    next_runs: [{deployment, at}], None: no scheduler could be asked.
+    next_runs: [{run, at}], None: no scheduler could be asked.
     stuck: [text], each with what to do. disk: {free_bytes, <folder>: bytes}.
     """
     found = glance.status(workspace, decisions)
@@ -78,7 +78,7 @@ def stuck(workspace: Workspace) -> list[str]:
         facts = _facts(folder / "run.json")
         if facts is None or facts.get("reused") or (workspace.reports / folder.name / "summary.json").is_file():
             continue
-        if facts.get("kind", "train") not in ("train", "run") or (folder / "registry" / "told.json").is_file():
+        if facts.get("kind") != "run":
             continue
         last = max((path.stat().st_mtime for path in (folder, *folder.glob("*/")) if path.exists()), default=now)
         if now - last > _STUCK_SECONDS:

@@ -55,7 +55,7 @@ def test_an_empty_project_has_a_status_and_reading_it_makes_nothing(tmp_path: Pa
 def test_status_imports_nothing_heavy_and_says_ages_disk_and_what_hangs(seated: Bench) -> None:
     project = seated.workspace.project
     run = project / "runs" / "20200101T000000-dead"
-    write_json(run / "run.json", {"run_id": run.name, "started_at": "2020-01-01T00:00:00+00:00", "kind": "train"})
+    write_json(run / "run.json", {"run_id": run.name, "started_at": "2020-01-01T00:00:00+00:00", "kind": "run"})
     (project / ".rectory" / ".half.4194304-0123abcd.part").write_text("half")
     for path in (run / "run.json", run):
         os.utime(path, (1, 1))
@@ -83,6 +83,21 @@ def test_status_imports_nothing_heavy_and_says_ages_disk_and_what_hangs(seated: 
     text = metrics_text(found)
     assert 'rectory_champion_info{dataset="shop",name="popularity",version="3"} 1.0' in text
     assert "rectory_stuck 2.0" in text
+
+
+def test_a_flow_leaves_the_textfile_and_a_broken_store_is_no_fault_of_the_flow(
+    seated: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    from flows.textfile import leave_metrics
+
+    workspace = seated.workspace
+    leave_metrics(workspace.project)
+    assert "rectory_champion_seated 1.0" in workspace.metrics_file.read_text()
+    workspace.model_store.write_bytes(b"no database" * 100)
+    leave_metrics(workspace.project)
+    assert "could not write the metrics" in caplog.text and "model store" in caplog.text
+    leave_metrics(workspace.project / "nowhere")
+    assert not (workspace.project / "nowhere").exists()
 
 
 def test_the_doctor_finds_a_champion_whose_files_were_changed(seated: Bench) -> None:
