@@ -6,7 +6,7 @@ before it, and what they then proposed is held against what came true in it. See
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +24,7 @@ from rectory.models.blend_live import Proposing, facts_for, ranked
 from rectory.models.blend_moment import Moment, days_of, fitted_side_by_side
 from rectory.models.blend_proposals import Proposals, describe
 from rectory.models.blend_ranker import Examples, Ranker, prior, ranker_columns
-from rectory.models.catalogue import build, model_class
+from rectory.models.catalogue import build, import_for_fit, model_class
 from rectory.models.live_history import LiveHistory
 from rectory.models.protocol import (
     NO_ITEM,
@@ -74,7 +74,7 @@ class Blend(Fitted):
         windows = self._windows(train)
         if len(windows) < 2:  # one to train on, one to choose on
             return self._fit_single(train, kept, notes)
-        fits = fitted_side_by_side(kept, lambda name: self._build(name).fit(windows[1]))
+        fits = self._side_by_side(kept, lambda name: self._build(name).fit(windows[1]))
         settings = {name: fits[name].report.chosen for name in kept}
         now = Moment(fits, History.of(windows[1], days_of(windows[0])), self._depths(kept))
         validation = Validation(train, self._validation_users, self._seed)
@@ -121,7 +121,7 @@ class Blend(Fitted):
 
     def _fit_single(self, train: TrainingSet, kept: list[str], notes: list[str]) -> Self:
         """No past window to train a ranker on: the source with the best validation score."""
-        fits = fitted_side_by_side(kept, lambda name: self._build(name).fit(train))
+        fits = self._side_by_side(kept, lambda name: self._build(name).fit(train))
         best = max(fits, key=lambda name: fits[name].report.score)
         settings = {name: fit.report.chosen for name, fit in fits.items()}
         curve = [{"source": name, "score": fit.report.score} for name, fit in fits.items()]
@@ -156,7 +156,7 @@ class Blend(Fitted):
             of_source = FitReport(METRIC, 0.0, settings[name])
             return own.warm_fit(train, replace(earlier, model=before._sources[name], report=of_source))
 
-        self._sources = fitted_side_by_side(list(settings), source)
+        self._sources = self._side_by_side(list(settings), source)
         told = [
             f"source {name} goes on ({one.report.start})"
             for name, one in self._sources.items()
@@ -223,7 +223,12 @@ class Blend(Fitted):
         return moment.examples(Validation(window, self._window_users, self._seed))
 
     def _fit_sources(self, train: TrainingSet, settings: dict[str, Any]) -> dict[str, Recommender]:
-        return fitted_side_by_side(list(settings), lambda name: self._build(name).refit(train, settings[name]))
+        return self._side_by_side(list(settings), lambda name: self._build(name).refit(train, settings[name]))
+
+    def _side_by_side(self, names: list[str], fit: Callable[[str], Recommender]) -> dict[str, Recommender]:
+        for name in names:
+            import_for_fit(self._params.sources[name].kind)
+        return fitted_side_by_side(names, fit)
 
     def _build(self, name: str) -> Recommender:
         return build(self._params.sources[name], self._seed, self._validation_users)

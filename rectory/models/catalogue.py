@@ -24,6 +24,16 @@ _CLASSES = {
     "lightfm_hybrid": "rectory.models.lightfm_hybrid:LightFMHybrid",
 }
 
+# What a fit imports when it begins. Two threads that import one library at once may each get half of it.
+_FITTED_WITH = {
+    "als": "implicit.cpu.als",
+    "bpr": "implicit.cpu.bpr",
+    "ease": "scipy.linalg.lapack",
+    "item_knn": "implicit._nearest_neighbours",
+    "lightfm_hybrid": "lightfm",
+    "user_knn": "implicit._nearest_neighbours",
+}
+
 # Any other kind may be one of their sources.
 _MADE_OF_OTHERS = ("blend",)
 
@@ -59,6 +69,17 @@ def model_class(kind: str) -> type[Recommender]:
     """
     module, name = _place(kind)
     return cast("type[Recommender]", getattr(importlib.import_module(module), name))
+
+
+def import_for_fit(kind: str) -> None:
+    """Import all that fitting this kind imports: before several kinds are fitted in threads.
+
+    Raises:
+        UsageError: there is no such kind.
+    """
+    model_class(kind)
+    if kind in _FITTED_WITH:
+        importlib.import_module(_FITTED_WITH[kind])
 
 
 def build(candidate: CandidateParams, seed: int, validation_users: int) -> Recommender:
