@@ -23,6 +23,7 @@ POOL = "rectory"
 TAG = "rectory"
 DRIFT_COOL_DOWN = timedelta(hours=12)
 _OUTBOX = "rectory-notify"
+_SAY_AGAIN = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
@@ -203,6 +204,20 @@ DEPLOYMENTS: tuple[Deployed, ...] = (
                 },
                 about="prefect.flow-run.*",
                 tagged=TAG,
+            ),
+            # A server whose database is overloaded answers its own automations with 503 and does not try again.
+            Trigger(
+                "automations that could not act notify",
+                ("prefect.automation.action.failed",),
+                {
+                    "options": {
+                        **_FACTS,
+                        "subject": _template("event.resource.name"),
+                        "payload": _value("event.payload"),
+                    }
+                },
+                about="prefect.automation.*",
+                cool_down=_SAY_AGAIN,
             ),
         ),
     ),

@@ -34,6 +34,7 @@ _WORDS = {
     "rectory.champion.promoted": "{about} has a new champion",
     "rectory.champion.rolled-back": "the champion of {about} was rolled back",
     "rectory.drift.detected": "{about} has drifted",
+    "prefect.automation.action.failed": "the automation '{about}' could not act",
 }
 
 
