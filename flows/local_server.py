@@ -93,7 +93,7 @@ def prefect_server(workspace: Workspace) -> Iterator[str]:
         return
     there = running(workspace)
     if there is not None and there.prefect:
-        with _environment(PREFECT_API_URL=there.prefect):
+        with _environment(PREFECT_API_URL=there.prefect), _settings(there.prefect):
             yield there.prefect
         return
     home = workspace.state.resolve()
@@ -117,12 +117,13 @@ def prefect_server(workspace: Workspace) -> Iterator[str]:
                 # Nobody can hold a slot of a server that has just come up: what stands there is a killed run's.
                 from flows.limits import free_all
 
-                free_all()
-                began = datetime.now(UTC)
-                try:
-                    yield url
-                finally:
-                    _deliver_history(began)
+                with _settings(url):
+                    free_all()
+                    began = datetime.now(UTC)
+                    try:
+                        yield url
+                    finally:
+                        _deliver_history(began)
         finally:
             del os.environ["PREFECT_API_URL"]
 
@@ -151,6 +152,15 @@ def _environment(**values: str) -> Iterator[None]:
     finally:
         for name in values:
             os.environ.pop(name, None)
+
+
+@contextmanager
+def _settings(url: str) -> Iterator[None]:
+    """Prefect reads the environment once, when it is imported; that may have been before."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with temporary_settings({PREFECT_API_URL: url}):
+        yield
 
 
 def _listens(pid: int, port: int) -> bool:
