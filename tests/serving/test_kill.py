@@ -27,6 +27,8 @@ class Sender(threading.Thread):
         self.acknowledged: list[str] = []
         self.sent = 0
         self._ending = threading.Event()
+        # One for all posts: making a client reads certificates for longer than a post takes.
+        self._http = httpx.Client(timeout=30)
 
     def end(self) -> None:
         self._ending.set()
@@ -52,7 +54,7 @@ class Sender(threading.Thread):
         if url is None:
             return False
         try:
-            answer = httpx.post(f"{url}/api/v1/events", json={"events": events}, timeout=30)
+            answer = self._http.post(f"{url}/api/v1/events", json={"events": events})
         except httpx.TransportError:
             return False
         if answer.status_code != 200:
