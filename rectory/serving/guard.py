@@ -29,7 +29,7 @@ _LOOPBACK = re.compile(rb"(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d{1,5})?
 _LOOPBACK_ORIGIN = re.compile(rb"https?://" + _LOOPBACK.pattern, re.IGNORECASE)
 _SECURITY_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
+    (b"referrer-policy", b"same-origin"),
     (b"x-frame-options", b"DENY"),
 )
 _QUESTIONS = ("/api/session/recommend", "/api/v1/recommend")

@@ -45,7 +45,7 @@ def more_sales(project: Path, days: int, seed: int, *, shifted: bool = False) ->
     at = times.max() + pd.to_timedelta(np.sort(draw.random(rows)) * days * 86400, unit="s")
     new["at"] = at.strftime("%Y-%m-%dT%H:%M:%S.%f%z")
     if shifted:
-        new["sku"] = [f"{(int(sku) + 1) % 60:04d}" for sku in new["sku"]]
+        new["sku"] = [f"{(int(sku) + 8) % 60:04d}" for sku in new["sku"]]  # Of the same categories.
         new["what"] = np.where(draw.random(rows) < 0.9, "view", "buy")
         new["price"] = (new["price"].astype(float) * 5).clip(upper=900).round(2).astype(str)
     pd.concat([log, new]).to_csv(path, index=False)
