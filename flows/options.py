@@ -10,6 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 DataSet = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 Override = Annotated[str, Field(pattern=r"^[a-z_]+(\.[A-Za-z0-9_.=-]+)?=.*$")]
 VersionNumber = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
+# Pydantic says only `format`, which Prefect's server does not check.
+Moment = Annotated[
+    datetime, Field(json_schema_extra={"pattern": r"^\d{4}-\d{2}-\d{2}([T ][0-9:.,]+\s?(Z|[+-][0-9:]{2,6})?)?$"})
+]
 RunId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 
 
@@ -32,7 +36,7 @@ class Data(Form):
     dataset: DataSet | None = Field(
         default=None, title="Data set", description="A card in datasets/. Empty: the one that params.yaml names."
     )
-    as_of: datetime | None = Field(
+    as_of: Moment | None = Field(
         default=None,
         title="As of",
         description="Nothing after this moment is read. Empty: now; for a historic data set the end of its log.",

@@ -73,7 +73,7 @@ def deployed(station: Station) -> dict[str, Any]:
         },
         "limits": {name: limits[name] for name in LIMITS.values()},
         "automations": {
-            one["name"]: (one["trigger"]["expect"], one["actions"][0]["parameters"]) for one in answer.json()
+            one["name"]: (sorted(one["trigger"]["expect"]), one["actions"][0]["parameters"]) for one in answer.json()
         },
     }
 
