@@ -216,9 +216,10 @@ def test_trials_run_on_the_cluster_and_a_lost_workers_trial_is_tried_again(
         thread.join(300)
         assert not thread.is_alive()
     made = study.get_trials()
-    whole = [one for one in made if one.state.name in {"COMPLETE", "PRUNED"}]
+    # Values that cannot be fitted (bpr diverges at some learning rates) were tried too; their trial says so.
+    tried = [one for one in made if one.state.name in {"COMPLETE", "PRUNED"} or "reason" in one.user_attrs]
     lost = [one for one in made if "killed" in one.user_attrs]
-    assert len(whole) == trials
+    assert len(tried) == trials, [(one.number, one.state.name, one.user_attrs) for one in made]
     assert {one.user_attrs["worker"] for one in made} == {"tune-1", "tune-2"}
     assert all(one.user_attrs["killed"] == "its worker was lost" for one in lost)
     assert len(made) == trials + len(lost)
