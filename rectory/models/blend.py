@@ -357,7 +357,7 @@ class Blend(Fitted):
     @classmethod
     def load(cls, folder: Path) -> Self:
         facts = read_json(folder / "blend.json")
-        model = cls(BlendParams.model_validate(facts["params"]), seed=0, validation_users=0)
+        model = cls(BlendParams.of_saved(facts["params"]), seed=0, validation_users=0)
         for name in facts["sources"]:
             kind = model._params.sources[name].kind
             model._sources[name] = model_class(kind).load(folder / "sources" / name)

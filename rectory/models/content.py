@@ -191,7 +191,7 @@ class Content(Fitted):
     @classmethod
     def load(cls, folder: Path) -> Self:
         facts = read_json(folder / "content.json")
-        model = cls(ContentParams.model_validate(facts.pop("params")), seed=0, validation_users=0)
+        model = cls(ContentParams.of_saved(facts.pop("params")), seed=0, validation_users=0)
         matrices = {name: read_sparse(folder / f"{name}.npz") for name in ("items", "taken", "sources")}
         return model._become(matrices, read_arrays(folder / "floors.npz"), facts)
 

@@ -175,5 +175,5 @@ class FactorModel(Fitted):
     def load(cls, folder: Path) -> Self:
         facts, arrays = read_json(folder / "factors.json"), read_arrays(folder / "factors.npz")
         popular = arrays.pop("popular")
-        model = cls(cls._params_class.model_validate(facts["params"]), seed=0, validation_users=0)
+        model = cls(cls._params_class.of_saved(facts["params"]), seed=0, validation_users=0)
         return model._take(Factors(**arrays), popular, facts["popularity_weight"])

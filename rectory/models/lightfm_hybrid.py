@@ -212,7 +212,7 @@ class LightFMHybrid(Fitted):
     @classmethod
     def load(cls, folder: Path) -> Self:
         facts = read_json(folder / "lightfm_hybrid.json")
-        model = cls(LightFMHybridParams.model_validate(facts["params"]), seed=0, validation_users=0)
+        model = cls(LightFMHybridParams.of_saved(facts["params"]), seed=0, validation_users=0)
         parts = read_arrays(folder / "embeddings.npz")
         user_trained, item_trained = parts.pop("user_trained"), parts.pop("item_trained")
         model._user_rows = Rows.load(folder, "user_rows", user_trained, tuple(facts["user_features"]))

@@ -91,7 +91,7 @@ class LikenessModel(ItemToItem, Generic[P]):
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        params = cls.params_class.model_validate(read_json(folder / "params.json"))
+        params = cls.params_class.of_saved(read_json(folder / "params.json"))
         model = cls(params, seed=0, validation_users=0)  # type: ignore[arg-type]
         # Models of before live answers did not keep it: what is tried first is then what a history is read by.
         model._reading = read_json(folder / "reading.json") if (folder / "reading.json").is_file() else {}

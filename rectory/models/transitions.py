@@ -105,7 +105,7 @@ class Transitions(ItemToItem):
     @classmethod
     def load(cls, folder: Path) -> Self:
         facts = read_json(folder / "transitions.json")
-        model = cls(TransitionsParams.model_validate(facts["params"]), seed=0, validation_users=0)
+        model = cls(TransitionsParams.of_saved(facts["params"]), seed=0, validation_users=0)
         model._step_decay = facts.get("step_decay", model._params.step_decays[0])
         return model._load_parts(folder)
 
