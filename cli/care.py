@@ -109,7 +109,6 @@ def forget(
     from rich.console import Console
 
     from rectory.care.forget import forget as erase
-    from rectory.installation import running
     from rectory.serving.forgetting import forget_in_log
 
     workspace = project_workspace()
@@ -130,8 +129,6 @@ def forget(
             print("The id is short or an item's too: it was looked for where ids of users stand, not in running text.")
         for path in done.sources:
             print(f"STILL IN YOUR SOURCE: {path}. Rectory reads past it; erase it there yourself.")
-        if running(workspace) is not None:
-            print("The live event log keeps one line by which each worker forgets; run it again when they are down.")
         print("Found nowhere else." if not done.left else "STILL THERE:")
         for path in done.left:
             print(f"  {path}")

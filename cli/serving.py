@@ -71,6 +71,7 @@ def import_file(
     from dataclasses import asdict
 
     from rectory.serving.bulk import import_events
+    from rectory.serving.forgetting import ledgers
 
     with _progress("importing") as progress:
         done = import_events(
@@ -79,13 +80,15 @@ def import_file(
             now=time.time(),
             max_future_seconds=project_params().serve.max_future_seconds,
             skip_unfit=skip_unfit,
+            ledgers=ledgers(project_workspace()),
             progress=progress,
         )
     if as_json:
         show_json(asdict(done))
         return
     unfit = f", {done.unfit:,} unfit and left out" if done.unfit else ""
-    print(f"{done.accepted:,} events accepted, {done.duplicates:,} were there already{unfit}")
+    gone = f", {done.forgotten:,} of forgotten users left out" if done.forgotten else ""
+    print(f"{done.accepted:,} events accepted, {done.duplicates:,} were there already{unfit}{gone}")
 
 
 def export_file(

@@ -28,6 +28,8 @@ from rectory.workspace import Workspace
 Say = Callable[[str], None]
 _REMADE = ("data/features", "data/history", "data/split", "parents")
 """Folders of a run that hold the person as a number among numbers, and that a run makes anew when it needs them."""
+_OF_SQLITE = ("-wal", "-shm", "-journal")
+"""Endings of what belongs to an open database: SQLite itself writes it back and empties it."""
 _OF_DVC = ("data", "models", "metrics", "evaluation", "plots", "scores", "drift", "registry", "refits", "hindsight")
 
 
@@ -181,8 +183,10 @@ def _files(workspace: Workspace, dataset: str, person: Person) -> list[str]:
             continue
         if path.is_relative_to(workspace.data_versions / "snapshots"):
             continue
+        if path.name.endswith(_OF_SQLITE):
+            continue
         if path == workspace.event_log and running(workspace) is not None:
-            # By the line that is left in it each live process forgets.
+            # The service writes to it, and has taken the person out of it already.
             continue
         if _is_object(path) and mentions(path, person):
             # Its name is the hash of its content: it goes, and whoever needs it makes it anew.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -13,6 +13,7 @@ from fastapi import HTTPException
 from pydantic import ValidationError
 from sqlalchemy import select
 
+from rectory.data.forgotten import Forgotten
 from rectory.errors import DataError
 from rectory.serving import tables
 from rectory.serving.asking import event_from, of_feedback
@@ -28,11 +29,12 @@ _SHOWN = 3
 
 @dataclass(frozen=True)
 class Imported:
-    """Lines that are new to the log, that it had, and that were unfit (skipped)."""
+    """Lines that are new to the log, that it had, that were unfit (skipped), and of users who are to be forgotten."""
 
     accepted: int
     duplicates: int
     unfit: int
+    forgotten: int
 
 
 def import_events(
@@ -42,6 +44,7 @@ def import_events(
     now: float,
     max_future_seconds: float,
     skip_unfit: bool = False,
+    ledgers: Sequence[Forgotten] = (),
     progress: Callable[[int], None] = lambda _: None,
 ) -> Imported:
     """Append the events of a JSON lines file (.gz too). Sending a file again changes nothing.
@@ -51,6 +54,7 @@ def import_events(
 
     Args:
         skip_unfit: leave unfit lines out; else one of them refuses the file before anything is written.
+        ledgers: users who are to be forgotten; their events are left out.
         progress: called with the number of lines done.
     Raises:
         DataError: the file is missing, or lines are unfit: the first are shown with their numbers.
@@ -68,15 +72,18 @@ def import_events(
         )
     log = EventLog(store, Limits(commit_events=_AT_ONCE, max_waiting_events=10 * _AT_ONCE))
     log.open()
-    accepted = duplicates = 0
+    accepted = duplicates = forgotten = 0
     try:
         for number, batch in _batches(path, now, latest):
-            told = log.append(batch).result()
+            gone = {user for user in {one.user_id for one in batch} if any(ledger.has(user) for ledger in ledgers)}
+            kept = [one for one in batch if one.user_id not in gone]
+            told = log.append(kept).result()
             accepted, duplicates = accepted + told.accepted, duplicates + told.duplicates
+            forgotten += len(batch) - len(kept)
             progress(number)
     finally:
         log.close()
-    return Imported(accepted, duplicates, len(unfit))
+    return Imported(accepted, duplicates, len(unfit), forgotten)
 
 
 def export_events(store: Store, out: IO[str], progress: Callable[[int], None] = lambda _: None) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from threading import RLock
 from typing import TYPE_CHECKING, Any
@@ -153,6 +153,10 @@ class LiveEngine:
             taken = self._histories.of(self._users.code(user_id))
             names = [self._items.ids[code] for code in taken.items.tolist()]
             return dict(zip(names, taken.time.tolist(), strict=True))
+
+    @property
+    def user_ids(self) -> Sequence[str]:
+        return self._users.ids
 
     @property
     def mix(self) -> Mix:

@@ -7,6 +7,8 @@ transaction, so their order is that of the commits, in every process and on ever
 from __future__ import annotations
 
 import json
+import logging
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass
@@ -27,21 +29,16 @@ from rectory.serving.log_rows import (
     user_of,
     user_row,
 )
-from rectory.serving.store import Store, Writing
+from rectory.serving.marks import Forgotten
+from rectory.serving.store import EventStoreError, Store, Writing
 from rectory.serving.types import Answer, Event, Item, NotKnown, Request, User
 from rectory.serving.writer import Commit, Writer
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
+_log = logging.getLogger("rectory.serving")
 _CHUNK = 5000
-
-
-@dataclass(frozen=True)
-class Forgotten:
-    """A user is to be forgotten by whoever knows of them."""
-
-    user_id: str
 
 
 @dataclass(frozen=True)
@@ -103,6 +100,8 @@ class EventLog:
         self._committed = committed
         self._writer: Writer | None = None
         self._latest: Commit | None = None
+        self._gone: set[str] = set()
+        self._scrubbing = threading.Lock()
 
     def open(self) -> None:
         """Make the tables if need be and start writing.
@@ -111,6 +110,7 @@ class EventLog:
             EventStoreError: the database cannot be reached or made.
         """
         self.store.open()
+        self._mark_old_notes()
         limits = self._limits
         self._writer = Writer(
             self.store,
@@ -124,6 +124,8 @@ class EventLog:
         """Write what waits, answers included."""
         if self._writer is not None:
             self._writer.close()
+        if self.unscrubbed:
+            self.scrub()
         self.store.close()
 
     @property
@@ -135,6 +137,40 @@ class EventLog:
     def _on_commit(self, commit: Commit) -> None:
         self._latest = commit
         self._committed()
+
+    @property
+    def unscrubbed(self) -> bool:
+        """Deleted rows of somebody who is to be forgotten may still be found in the files: `scrub`."""
+        return bool(self._gone)
+
+    def scrub(self, patience_seconds: float = 0.5) -> None:
+        """Take what was forgotten out of the database's files. If somebody is in the way it stays `unscrubbed`."""
+        with self._scrubbing:
+            gone = set(self._gone)
+            try:
+                clean = self.store.scrub(gone, patience_seconds)
+            except EventStoreError as error:
+                # What was to be deleted is; only its traces are left, until the next try.
+                _log.warning("%s", error)
+                clean = False
+            if clean:
+                self._gone -= gone
+
+    def _mark_old_notes(self) -> None:
+        """Logs of earlier versions named who was to be forgotten by the id itself."""
+        changes = tables.changes.c
+        old = select(changes.sequence, changes.key).where(changes.what == "forget")
+        with self.store.reading() as connection:
+            if connection.execute(old.limit(1)).first() is None:
+                return
+        with self.store.writing() as writing:
+            rows = writing.connection.execute(old).all()
+            for row in rows:
+                mark = Forgotten.of(writing.log_id, row.key).mark
+                note = update(tables.changes).where(changes.sequence == row.sequence)
+                writing.connection.execute(note.values(what="forgotten", key=mark))
+        self._gone |= {row.key for row in rows}
+        self.scrub()
 
     def append(self, events: list[Event]) -> Future[Appended]:
         """Accept events, all or none; equal event_ids are accepted once, whoever sends them and how often.
@@ -228,7 +264,8 @@ class EventLog:
     def forget(self, user_id: str) -> Future[int]:
         """Remove all that is known of a user: events, catalogue row, answers. The future has the number of events.
 
-        What stays is one line that says whom every live process has to forget.
+        What stays is one line, without the id, by which every live process knows whom to forget; and, until `scrub`,
+        what SQLite leaves of deleted rows in its files.
         """
 
         def work(writing: Writing) -> int:
@@ -236,19 +273,34 @@ class EventLog:
             gone = connection.execute(delete(tables.events).where(tables.events.c.user_id == user_id)).rowcount
             connection.execute(delete(tables.users).where(tables.users.c.user_id == user_id))
             connection.execute(delete(tables.recommendations).where(tables.recommendations.c.user_id == user_id))
-            of_user = changes.c.what.in_(("unlearn", "user", "forget")) & (changes.c.key == user_id)
-            connection.execute(delete(changes).where(of_user))
-            _note(writing, "forget", [user_id])
+            mark = Forgotten.of(writing.log_id, user_id).mark
+            of_user = changes.c.what.in_(("unlearn", "user")) & (changes.c.key == user_id)
+            told_before = (changes.c.what == "forgotten") & (changes.c.key == mark)
+            connection.execute(delete(changes).where(of_user | told_before))
+            _note(writing, "forgotten", [mark])
+            self._gone.add(user_id)
             return int(gone)
 
         return self.writer.do(work)
 
-    def drop_answers(self, user_id: str, made_until: float) -> None:
-        """Give up a user's answers, written or not, that were made up to a moment; nobody waits for it."""
-        self.writer.drop_answers(user_id)
+    def drop_answers(self, gone: Forgotten, user_ids: set[str], made_until: float) -> None:
+        """Give up a user's answers, written or not, that were made up to a moment; nobody waits for it.
+
+        Args:
+            user_ids: what the caller knows the user by; who has answers that wait to be written is added.
+        """
         answers = tables.recommendations
-        theirs = (answers.c.user_id == user_id) & (answers.c.made <= made_until)
-        self.writer.do(lambda writing: writing.connection.execute(delete(answers).where(theirs)).rowcount)
+        known = sorted(user_ids | self.writer.drop_answers(gone))
+        theirs = answers.c.user_id.in_(known) & (answers.c.made <= made_until)
+
+        def work(writing: Writing) -> int:
+            dropped = int(writing.connection.execute(delete(answers).where(theirs)).rowcount)
+            if dropped:
+                self._gone.update(known)
+            return dropped
+
+        if known:
+            self.writer.do(work)
 
     def prune_answers(self, made_before: float, most: int = 5000) -> Future[int]:
         """Drop old answers, at most `most` in one transaction so that nobody waits long; how many went."""
@@ -322,16 +374,17 @@ class EventLog:
         changes = tables.changes.c
         query = (
             select(tables.changes)
-            .where(changes.sequence <= until, changes.what.in_(("remove_item", "forget", "unlearn")))
+            .where(changes.sequence <= until, changes.what.in_(("remove_item", "forgotten", "unlearn")))
             .order_by(changes.sequence)
         )
         with self.store.reading() as connection:
             rows = connection.execute(query).all()
             removed = [row.key for row in rows if row.what == "remove_item"]
             back = set(connection.execute(select(tables.items.c.item_id)).scalars()) if removed else set()
+            log_id = _head(connection).log_id
         for row in rows:
             if row.what != "remove_item":
-                yield _entry(row)
+                yield _entry(row, log_id)
             elif row.key not in back:
                 yield Removed(row.key)
 
@@ -399,13 +452,14 @@ def _changes_between(connection: Connection, after: int, last: int) -> list[tupl
         if last_put:
             found = connection.execute(select(table).where(table.c[key].in_(list(last_put))))
             entries += [(last_put[row._mapping[key]], read(row)) for row in found]
-    entries += [(row.sequence, _entry(row)) for row in rows if row.what not in {"item", "user"}]
+    log_id = _head(connection).log_id
+    entries += [(row.sequence, _entry(row, log_id)) for row in rows if row.what not in {"item", "user"}]
     return entries
 
 
-def _entry(row: Any) -> Entry:
-    if row.what == "forget":
-        return Forgotten(row.key)
+def _entry(row: Any, log_id: str) -> Entry:
+    if row.what == "forgotten":
+        return Forgotten(log_id, row.key)
     if row.what == "remove_item":
         return Removed(row.key)
     return Unlearned(tuple(Event(**event) for event in json.loads(row.payload)))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Query
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
+from rectory.errors import RectoryError
 from rectory.serving.answers import item_answer, json_answer, user_answer
 from rectory.serving.asking import (
     EXAMPLE_REFUSALS,
@@ -34,6 +37,8 @@ from rectory.serving.log_rows import features_of
 from rectory.serving.service import Service
 from rectory.serving.types import Item, User
 
+_log = logging.getLogger("rectory.serving")
+_LATER = {"Retry-After": "2"}
 Search = Annotated[str, Query(max_length=200, description="Words in the id, comment, categories or labels.")]
 Items = list[ItemBody]
 Users = list[UserBody]
@@ -151,7 +156,15 @@ def user_router(service: Service) -> APIRouter:
 
     @router.delete("/user/{user_id}", response_model=Success)
     async def delete_user(user_id: UserId) -> Response:
-        """Forget a user: events, answers and all that is learned from them live."""
+        """Forget a user for good: events, answers, what was learned of them live; no training knows them again."""
+        try:
+            # First of all: should this process die now, the same request completes it.
+            await run_in_threadpool(service.remember, user_id)
+        except RectoryError as error:
+            _log.error("a user could not be entered into the ledger of the forgotten: %s", error)
+            raise HTTPException(
+                503, "the ledger of the forgotten cannot be written now; nothing was deleted. Send it again.", _LATER
+            ) from None
         await done(service.log.forget(user_id))
         return json_answer({"RowAffected": 1})
 

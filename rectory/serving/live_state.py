@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from itertools import groupby
 
 from rectory.serving.event_log import Entry, EventLog, Forgotten, Head, Removed, Unlearned
+from rectory.serving.marks import MarkedIds
 from rectory.serving.types import Engine, Event, Item, User
 
 _log = logging.getLogger("rectory.serving")
@@ -23,7 +24,8 @@ class LiveState:
 
     Args:
         now: seconds since 1970. tolerance_seconds: an event that is further ahead of it waits until it is due.
-        forgotten: called with each user that is to be forgotten while the log is followed.
+        forgotten: called with each user that is to be forgotten while the log is followed, and the ids that the engine
+            knows them by.
     """
 
     def __init__(
@@ -32,7 +34,7 @@ class LiveState:
         log: EventLog,
         now: Callable[[], float],
         tolerance_seconds: float,
-        forgotten: Callable[[str], None] = lambda _: None,
+        forgotten: Callable[[Forgotten, list[str]], None] = lambda _, __: None,
     ) -> None:
         self.engine = engine
         self._log = log
@@ -42,6 +44,7 @@ class LiveState:
         self._trained_until = engine.known_until
         self._cursor = 0
         self._log_id = ""
+        self._known = MarkedIds("", ())
         self._due: list[tuple[float, int, Event]] = []
         self._lock = threading.Lock()
 
@@ -67,6 +70,7 @@ class LiveState:
     def _rebuild(self) -> None:
         """Give a fresh engine all that the log knows and it does not."""
         head = self._log.head()
+        self._known = MarkedIds(head.log_id, self.engine.user_ids)
         for piece in self._log.catalogue():
             self._apply(piece)
         for entry in self._log.withdrawals(head.sequence):
@@ -83,7 +87,7 @@ class LiveState:
             self._apply(piece.entries)
             for entry in piece.entries:
                 if isinstance(entry, Forgotten):
-                    self._forgotten(entry.user_id)
+                    self._forgotten(entry, self._known.find(entry))
             self._cursor = piece.until
             if self._cursor >= piece.head.sequence:
                 break
@@ -112,9 +116,10 @@ class LiveState:
 
     def _drop(self, entry: Entry) -> None:
         if isinstance(entry, Forgotten):
-            self._due = [one for one in self._due if one[2].user_id != entry.user_id]
+            self._due = [one for one in self._due if not entry.means(one[2].user_id)]
             heapq.heapify(self._due)
-            self.engine.forget(entry.user_id)
+            for user_id in self._known.find(entry):
+                self.engine.forget(user_id)
         elif isinstance(entry, Removed):
             self.engine.remove_item(entry.item_id)
         elif isinstance(entry, Unlearned):

@@ -120,13 +120,14 @@ def application_around(champions: Champions) -> FastAPI:
     """The application of one worker process around any engines, as `serve` was told."""
     from rectory.serving.app import create_app
     from rectory.serving.connections import BoundedConnection
+    from rectory.serving.forgetting import remember
     from rectory.serving.service import Service
 
     workspace, params, asked = settings()
     BoundedConnection.max_connections = params.max_connections
     BoundedConnection.request_seconds = params.request_seconds
     store = Store.of(workspace, params.lock_seconds)
-    service = Service(champions, store, params, RulesFile(workspace))
+    service = Service(champions, store, params, RulesFile(workspace), lambda user: remember(workspace, user))
     return create_app(service, keys_asked=asked)
 
 

@@ -18,6 +18,7 @@ from rectory.serving.event_log import EventLog, Limits
 from rectory.serving.keys import ApiKeys, KeyRing
 from rectory.serving.live_state import LiveState, OtherLog
 from rectory.serving.log_queries import Kept, LogQueries
+from rectory.serving.marks import Forgotten
 from rectory.serving.notifier import Notifier
 from rectory.serving.rules import Rules
 from rectory.serving.slot import Check, ModelSlot, Swap
@@ -64,6 +65,7 @@ class Service:
         champions: asked again and again for who holds the seat.
         store: of the event log.
         rules: the merchandising rules in force.
+        remember: called with a user who is to be forgotten before the log forgets them: trainings must not know them.
     """
 
     def __init__(
@@ -72,11 +74,13 @@ class Service:
         store: Store,
         params: ServeParams,
         rules: Callable[[], Rules] = lambda: Rules(RulesParams()),
+        remember: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.params = params
         self.store = store
         self.timed: Callable[[float], None] = lambda _: None
         self._rules = rules
+        self.remember = remember
         self.clock = Clock()
         limits = Limits(params.commit_events, params.max_waiting_events, params.max_waiting_answers)
         self.log = EventLog(store, limits, self._committed)
@@ -180,13 +184,16 @@ class Service:
         recent = self._recent.get(recommendation_id)
         return recent if recent is not None else self.queries.kept(recommendation_id)
 
-    def _drop_answers(self, user_id: str) -> None:
+    def _drop_answers(self, gone: Forgotten, user_ids: list[str]) -> None:
         """A user was forgotten, here or by another worker: so are the answers of this one."""
         with self._recent_lock:
-            theirs = [key for key, kept in self._recent.items() if kept.request and kept.request.user_id == user_id]
-            for key in theirs:
-                del self._recent[key]
-        self.log.drop_answers(user_id, self.clock())
+            asked = {key: kept.request.user_id for key, kept in self._recent.items() if kept.request}
+        theirs = {*user_ids, *gone.among(asked.values())}
+        with self._recent_lock:
+            for key, user_id in asked.items():
+                if user_id in theirs:
+                    self._recent.pop(key, None)
+        self.log.drop_answers(gone, theirs, self.clock())
 
     def status(self) -> dict[str, Any]:
         """What an operator wants to know of this worker."""
@@ -239,6 +246,8 @@ class Service:
                 if time.monotonic() - keys_at >= _KEYS_SECONDS:
                     keys_at = time.monotonic()
                     self.keys.refresh()
+                    if self.log.unscrubbed:
+                        self.log.scrub()
                 if time.monotonic() >= prune_at:
                     prune_at = time.monotonic() + (_PRUNE_SECONDS if self._prune() else _PRUNE_AGAIN_SECONDS)
                 self.store_error = None

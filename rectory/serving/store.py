@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sqlite3
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
 
     from rectory.workspace import Workspace
 
+_log = logging.getLogger("rectory.serving")
 URL_VARIABLE = "RECTORY_EVENTS_URL"
+_MOST_BYTES_ANEW = 1 << 29
+_SHORTEST_DISTINCTIVE = 5
 
 
 class EventStoreError(StoreError):
@@ -143,6 +147,35 @@ class Store:
             # A file that was moved away meanwhile took the commit with it: that is not "accepted".
             self._same_file(mend=False)
 
+    def scrub(self, gone: Collection[str] = (), patience_seconds: float = 0.5) -> bool:
+        """Take deleted rows out of the files of SQLite; on PostgreSQL its own vacuum does that.
+
+        The write-ahead log is written back and emptied. In the database rows were overwritten as they were deleted, but
+        not the copies that SQLite leaves between rows when it moves them: if the ids in `gone` are still found, the
+        database is written anew, which keeps writers waiting.
+
+        Returns:
+            False: somebody reads an older state; try again.
+        Raises:
+            EventStoreError: somebody writes; try again.
+        """
+        if self._file is None or not self._file.is_file():
+            return True
+        with self._told("clean"), contextlib.closing(self._sqlite(patience_seconds)) as connection:
+            if not _written_back(connection):
+                return False
+            if not _has_traces(self._file, gone):
+                return True
+            if self._file.stat().st_size > _MOST_BYTES_ANEW:
+                _log.warning(
+                    "traces of deleted rows are left in %s, which is too large to be written anew while it is in use: "
+                    "do it by sqlite3's VACUUM, or by `rectory forget`, when nobody serves",
+                    self._file,
+                )
+                return True
+            connection.execute("VACUUM")
+            return _written_back(connection)
+
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:
         """A transaction that reads.
@@ -177,11 +210,9 @@ class Store:
                 connect_args={"options": wait, "connect_timeout": max(2, int(self._lock_seconds))},
             )
             return self._engine
-        # mode=rw: a file that is gone must be missed, not silently made anew and empty.
-        uri = f"file:{quote(str(self._file))}?mode=rw"
         self._engine = create_engine(
             "sqlite://",
-            creator=lambda: sqlite3.connect(uri, uri=True, timeout=self._lock_seconds, check_same_thread=False),
+            creator=lambda: self._sqlite(self._lock_seconds),
             poolclass=QueuePool,
             pool_size=8,
             max_overflow=8,
@@ -191,6 +222,11 @@ class Store:
         event.listen(self._engine, "connect", _configure_sqlite)
         event.listen(self._engine, "begin", _begin_sqlite)
         return self._engine
+
+    def _sqlite(self, lock_seconds: float) -> sqlite3.Connection:
+        # mode=rw: a file that is gone must be missed, not silently made anew and empty.
+        uri = f"file:{quote(str(self._file))}?mode=rw"
+        return sqlite3.connect(uri, uri=True, timeout=lock_seconds, check_same_thread=False)
 
     def _same_file(self, *, mend: bool = True) -> None:
         """Raises when the path no longer leads to the file that is open; with `mend` takes up one that came back."""
@@ -218,8 +254,31 @@ class Store:
                 raise
             reason = " ".join(str(getattr(error, "orig", None) or error).split())[:200]
             raise EventStoreError(f"could not {doing} the event store {self.shown}: {reason}.") from error
+        except sqlite3.Error as error:
+            raise EventStoreError(f"could not {doing} the event store {self.shown}: {error}.") from error
         except OSError as error:
             raise EventStoreError(f"could not {doing} the event store {self.shown}: {error.strerror}.") from error
+
+
+def _written_back(connection: sqlite3.Connection) -> bool:
+    """Whether all of the write-ahead log went into the database, and nothing is left in it."""
+    busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    return not busy
+
+
+def _has_traces(file: Path, gone: Collection[str]) -> bool:
+    """Whether one of the ids is found in the file; one too short to be told from other bytes is taken to be."""
+    wanted = [one.encode("utf-8", "surrogatepass") for one in gone]
+    if any(len(one) < _SHORTEST_DISTINCTIVE for one in wanted):
+        return True
+    longest, before = max((len(one) for one in wanted), default=0), b""
+    with file.open("rb") as handle:
+        while wanted and (piece := handle.read(1 << 22)):
+            seen = before + piece
+            if any(one in seen for one in wanted):
+                return True
+            before = seen[-longest:]
+    return False
 
 
 def _is_senders_fault(error: Exception) -> bool:
@@ -243,6 +302,8 @@ def _configure_sqlite(connection: Any, _record: Any) -> None:
     cursor.execute("PRAGMA journal_mode=WAL")
     # FULL: a commit returns when its bytes are on disk. NORMAL would lose the last ones in a power cut.
     cursor.execute("PRAGMA synchronous=FULL")
+    # Whoever asks to be forgotten must leave the file too, not only its index: deleted rows are overwritten.
+    cursor.execute("PRAGMA secure_delete=ON")
     cursor.close()
 
 

@@ -43,8 +43,8 @@ changes = Table(
     "changes",
     metadata,
     Column("sequence", BigInteger, primary_key=True, autoincrement=False),
-    Column("what", Text, nullable=False),  # item | remove_item | user | forget | unlearn
-    Column("key", Text, nullable=False),
+    Column("what", Text, nullable=False),  # item | remove_item | user | forgotten | unlearn
+    Column("key", Text, nullable=False),  # of `forgotten` no id but a mark: rectory.serving.marks
     Column("payload", Text),
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -150,6 +151,7 @@ class Engine(Protocol):
 
     version: of the model, as answers name it.
     known_until: events of the log up to this moment (their own clock) are in the model already.
+    user_ids: whom it knows, in a list that only grows; for finding those who are to be forgotten.
     unlearn: take events back that `learn` or the training had seen (a client deleted its feedback).
     repeats: an item that was taken may be recommended again.
     facts: one for each id, in order. last_taken: item -> moment of the last time that this user took it.
@@ -163,6 +165,8 @@ class Engine(Protocol):
     def known_until(self) -> float: ...
     @property
     def repeats(self) -> bool: ...
+    @property
+    def user_ids(self) -> Sequence[str]: ...
     def facts(self, item_ids: list[str]) -> list[ItemFacts]: ...
     def last_taken(self, user_id: str) -> dict[str, float]: ...
     def learn(self, events: list[Event]) -> None: ...

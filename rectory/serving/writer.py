@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rectory.serving.log_rows import Appended, append_all, save_answers
+from rectory.serving.marks import Forgotten
 from rectory.serving.store import EventStoreError, Overloaded, Store, Writing
 from rectory.serving.types import Answer, Event, Request
 
@@ -71,6 +72,7 @@ class Writer:
         self._committed = committed
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._answers: deque[Recorded] = deque()
+        self._in_hand: list[Recorded] = []
         self._max_answers = max_answers
         self._lock = threading.Lock()
         self._waiting = 0
@@ -104,11 +106,20 @@ class Writer:
                 self.dropped_answers += 1
             self._answers.append(row)
 
-    def drop_answers(self, user_id: str) -> None:
-        """Give up the answers to a user that wait to be written."""
+    def drop_answers(self, gone: Forgotten) -> set[str]:
+        """Give up the answers to a user that wait to be written.
+
+        Returns:
+            the user's id if there are any, those that are being written now among them.
+        """
         with self._lock:
-            others = [one for one in self._answers if one[0] is None or one[0].user_id != user_id]
-            self._answers = deque(others)
+            waiting = [request.user_id for request, *_ in (*self._answers, *self._in_hand) if request is not None]
+        theirs = gone.among(waiting)
+        if theirs:
+            with self._lock:
+                others = [one for one in self._answers if one[0] is None or one[0].user_id not in theirs]
+                self._answers = deque(others)
+        return theirs
 
     def close(self) -> None:
         """Write what waits, answers included, and end."""
@@ -207,7 +218,8 @@ class Writer:
 
     def _some_answers(self) -> list[Recorded]:
         with self._lock:
-            return [self._answers.popleft() for _ in range(min(_ANSWERS_AT_ONCE, len(self._answers)))]
+            self._in_hand = [self._answers.popleft() for _ in range(min(_ANSWERS_AT_ONCE, len(self._answers)))]
+            return self._in_hand
 
     def _put_back(self, rows: list[Recorded]) -> None:
         with self._lock:

@@ -23,6 +23,7 @@ class PopularEngine:
         self._removed: set[str] = set()
         self._last: dict[str, dict[str, float]] = defaultdict(dict)
         self.users: dict[str, User] = {}
+        self.user_ids: list[str] = []
         self._lock = threading.RLock()
 
     @property
@@ -55,6 +56,7 @@ class PopularEngine:
     def learn(self, events: list[Event]) -> None:
         with self._lock:
             for event in events:
+                self._meet(event.user_id)
                 self._last[event.user_id][event.item_id] = event.timestamp
                 self._counts[event.item_id] += 1
                 self._by_user[event.user_id][event.item_id] += 1
@@ -84,7 +86,13 @@ class PopularEngine:
 
     def put_users(self, users: list[User]) -> None:
         with self._lock:
+            for user in users:
+                self._meet(user.user_id)
             self.users.update({user.user_id: user for user in users})
+
+    def _meet(self, user_id: str) -> None:
+        if user_id not in self.user_ids:
+            self.user_ids.append(user_id)
 
     def recommend(self, request: Request) -> Answer:
         with self._lock:

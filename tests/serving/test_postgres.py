@@ -141,7 +141,7 @@ def test_catalogue_forgetting_answers_and_search(url: str) -> None:
         Item("apple", categories=("fruit", "sale"), features={"a": 1}, comment="100% red_ripe")
     ]
     assert queries.items(10, text="1_0")[0] == [], "a wildcard is a letter here"
-    assert log.read_since(before).entries[-1] == Forgotten("gone")
+    assert log.read_since(before).entries[-1] == Forgotten.of(log.head().log_id, "gone")
     assert queries.feedback(10, user_id="gone")[0] == []
     log.close()
 

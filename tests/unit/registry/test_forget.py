@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import importlib
 import json
+import sqlite3
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,11 +18,15 @@ import pytest
 from rectory.care import forget as forgetting
 from rectory.care.bundles import empty_row
 from rectory.care.forget import forget
+from rectory.care.person import Person
 from rectory.care.status import status
 from rectory.data.snapshots import checkout, list_snapshots
 from rectory.files import read_json, read_parquet, read_sparse, write_json
 from rectory.measure import measured
 from rectory.registry.store import ModelStore
+from rectory.serving.event_log import EventLog
+from rectory.serving.store import Store
+from rectory.serving.types import Event
 from rectory.workspace import Workspace
 from tests.shop import make_project
 from tests.unit.registry.conftest import small_params
@@ -203,3 +208,21 @@ def test_a_bundle_keeps_every_other_row(planted: Path) -> None:
     after = read_sparse(folder / "seen.npz").toarray()
     assert not after[row].any()
     np.testing.assert_array_equal(np.delete(after, row, axis=0), np.delete(seen, row, axis=0))
+
+
+def test_the_write_ahead_log_of_a_running_service_is_not_taken_from_under_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = Workspace(tmp_path, tmp_path)
+    monkeypatch.setattr(forgetting, "running", lambda _: object())
+    log = EventLog(Store.of(workspace))
+    log.open()
+    log.append([Event("e1", WHO, "i", "buy", 1.0, 2.0)]).result()
+    ahead = workspace.event_log.with_name("events.db-wal")
+    assert WHO.encode() in ahead.read_bytes()
+    assert forgetting._files(workspace, "shop", Person(WHO, frozenset({"user_id"}), distinctive=True)) == []
+    assert ahead.is_file()
+    log.append([Event("e2", "other", "i", "buy", 1.0, 2.0)]).result()
+    log.close()
+    with sqlite3.connect(workspace.event_log) as store:
+        assert store.execute("SELECT count(*) FROM events").fetchone() == (2,)
