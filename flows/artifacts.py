@@ -59,6 +59,28 @@ def leave_drift(drift: Facts) -> None:
     create_markdown_artifact(key="drift", markdown=_drift(drift), description="Drift since the champion was trained")
 
 
+def leave_live(found: Facts) -> None:
+    """Metrics of the live service by version, and how far what is shown has moved."""
+    create_markdown_artifact(key="live", markdown=live_text(found), description="The live service, window by window")
+
+
+def live_text(found: Facts) -> str:
+    """A table, newest window first."""
+    rows = [
+        f"| {one['window']} | {one['version']} | {one['answers']} | {one['users']} | {_rate(one['ctr'])} "
+        f"| {_rate(one['conversion'])} | {'-' if one['coverage'] is None else format(one['coverage'], '.1%')} |"
+        for one in found["windows"]
+    ]
+    moved, head = found["exposure"], f"Windows of {found['days']:g} days."
+    if moved["distance"] is not None:
+        head += (
+            f" What is shown has moved by {moved['distance']:.3f} from the window before (Jensen-Shannon; by chance "
+            f"alone about {moved['by_chance']:.3f})."
+        )
+    columns = "| window | version | answers | users | CTR | conversion | coverage |"
+    return "\n".join([head, "", columns, "|---|---|---|---|---|---|---|", *rows])
+
+
 def leave_links(workspace: Workspace) -> None:
     """Where the report and the champion's version lie."""
     page = (workspace.reports / "latest" / "index.html").resolve()
@@ -123,8 +145,11 @@ def leave_dates(done: dict[str, str], skipped: dict[str, str]) -> None:
 
 
 def leave_guard(found: Facts) -> None:
-    """What then happened to the lists of champion and previous."""
-    create_markdown_artifact(key="guard", markdown=found["text"], description="Champion against the one before")
+    """What users did with what champion and previous recommended, and on which evidence that was decided."""
+    word = f"**Rolled back on {found['decided_on']} evidence.** " if found["worse"] else ""
+    create_markdown_artifact(
+        key="guard", markdown=f"{word}{found['text']}", description="Champion against the one before"
+    )
     if found["evidence"]:
         table = [
             {
@@ -138,7 +163,7 @@ def leave_guard(found: Facts) -> None:
             }
             for one in found["evidence"]
         ]
-        create_table_artifact(key="guard-evidence", table=table, description="Paired by user")
+        create_table_artifact(key="guard-evidence", table=table, description="By user")
 
 
 def leave_reused(earlier: Finished) -> None:
@@ -176,6 +201,10 @@ def _rows(summary: Facts) -> list[Facts]:
 
 def _interval(found: Facts) -> str:
     return f"{found['value']:.4f} [{found['low']:.4f}, {found['high']:.4f}]"
+
+
+def _rate(found: Facts | None) -> str:
+    return "-" if found is None else f"{found['value']:.2%} [{found['low']:.2%}, {found['high']:.2%}]"
 
 
 def _decision(decision: Facts) -> str:

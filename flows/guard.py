@@ -1,16 +1,18 @@
-"""Flow guard: a champion that does worse than the one before, by what then happened, goes without being asked."""
+"""Flow guard: a champion that does worse than the one before, by what users did, goes without being asked."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 from prefect import flow
 
 from flows import artifacts, sequences
 from flows.naming import data_and_moment
 from flows.options import Data, RollbackOptions
-from flows.rollback import roll_back
+from flows.rollback import RollbackResult, roll_back
 from flows.steps import run_step
 from rectory.files import read_json
 
@@ -19,10 +21,11 @@ NAME = "guard"
 
 @dataclass(frozen=True)
 class GuardResult:
-    """worse: the evidence says so. rolled_back_to: version that serves instead."""
+    """worse: the evidence says so. decided_on: which (live, batch). rolled_back_to: version that serves instead."""
 
     run_id: str
     worse: bool
+    decided_on: str | None
     rolled_back_to: str | None
     text: str
 
@@ -30,7 +33,7 @@ class GuardResult:
 @flow(name=NAME, flow_run_name=data_and_moment, timeout_seconds=timedelta(hours=1).total_seconds())
 @sequences.refusable
 def guard(options: Data = Data()) -> GuardResult:
-    """Compare the lists of champion and previous with what users took since; roll back on evidence.
+    """Compare champion and previous by what followed their live answers and their lists; roll back on evidence.
 
     Args:
         options: which data, as of when.
@@ -42,8 +45,13 @@ def guard(options: Data = Data()) -> GuardResult:
     run_step("guard", params, workspace)
     found = read_json(workspace.guarded)
     artifacts.leave_guard(found)
+    seated = act_on(found, asked.project)
+    version = seated.version if seated else None
+    return GuardResult(workspace.root.name, found["worse"], found["decided_on"], version, found["text"])
+
+
+def act_on(found: dict[str, Any], project: Path) -> RollbackResult | None:
+    """Roll back if what the step found says so; the reason, with its evidence, goes into the audit log."""
     if not found["worse"]:
-        return GuardResult(workspace.root.name, False, None, found["text"])
-    back = RollbackOptions(reason=found["text"][:2000], by=NAME, to=found["previous"])
-    seated = roll_back(asked.project, back)
-    return GuardResult(workspace.root.name, True, seated.version, found["text"])
+        return None
+    return roll_back(project, RollbackOptions(reason=found["text"][:2000], by=NAME, to=found["previous"]))

@@ -26,7 +26,7 @@ class MonitorResult:
 @flow(name="monitor", flow_run_name=data_and_moment, timeout_seconds=timedelta(hours=2).total_seconds())
 @sequences.refusable
 def monitor(options: Data = Data()) -> MonitorResult:
-    """Fetch and validate the newest data and compare them with what the champion knows.
+    """Fetch and validate the newest data and compare them with what the champion knows; show the live metrics.
 
     Args:
         options: which data, as of when.
@@ -35,10 +35,12 @@ def monitor(options: Data = Data()) -> MonitorResult:
     params, workspace = asked.params, asked.begin("monitor")
     sequences.fetch(params, workspace)
     sequences.take_in(params, workspace)
-    for step in ("split", "serving", "drift"):
+    for step in ("split", "serving", "drift", "observe"):
         run_step(step, params, workspace)
     found = read_json(workspace.drift / "drift.json")
     artifacts.leave_drift(found)
+    if workspace.observed.is_file():
+        artifacts.leave_live(read_json(workspace.observed))
     moved = [str(column["column"]) for column in found["columns"] if column["status"] == "drift"]
     if found["status"] == "drift" and found["champion"] is not None:
         payload = {"run_id": workspace.root.name, "columns": moved, "reason": "; ".join(found["reasons"][:5])}

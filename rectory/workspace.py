@@ -310,6 +310,11 @@ class Workspace:
         return self.root / "guard" / "guard.json"
 
     @property
+    def observed(self) -> Path:
+        """What the step observe found: metrics of the live service."""
+        return self.root / "live" / "live.json"
+
+    @property
     def scores(self) -> Path:
         return self.root / "scores" / "recommendations.parquet"
 

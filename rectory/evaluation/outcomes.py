@@ -1,7 +1,7 @@
 """What was recommended, what then happened: lists of two models, kept at each scoring, against what users then took.
 
-A source of evidence gives one value a user for each model. Kept lists are the first source; another (clicks on what the
-live service has shown, say) only has to give a table of the same form to `weigh`.
+A source of evidence gives one value a user for each model, as a table that `weigh` takes. There are two: kept lists
+(here, `batch`) and what followed the answers of the live service (`rectory.serving.live_metrics`, `live`).
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ LISTS = ["user_id", "rank", "item_id"]
 
 @dataclass(frozen=True)
 class Evidence:
-    """Champion minus previous, paired by user.
+    """Champion minus previous, by user.
 
-    difference: with its 95% bootstrap interval, for one look. always: with the interval that holds over all looks.
+    users: of the model that fewer users met. difference: with its 95% bootstrap interval, for one look. always: with
+    the interval that holds over all looks.
     """
 
     source: str
@@ -120,20 +121,37 @@ def outcomes_of_lists(
 
 
 def weigh(source: str, metric: str, table: pd.DataFrame, error_share: float, tuned_for: int) -> Evidence | None:
-    """Evidence from a table of user_id, champion, previous; None: of fewer than two users nothing can be said."""
-    if len(table) < 2:
-        return None
+    """Evidence from a table of user_id, champion, previous; nan where a user met only one of them.
+
+    None: of fewer than two users of a model nothing can be said.
+    """
     champion, previous = (table[name].to_numpy(dtype=np.float64) for name in ("champion", "previous"))
-    difference = champion - previous
+    users = min(int((~np.isnan(values)).sum()) for values in (champion, previous))
+    if users < 2:
+        return None
+    difference = _linear(champion) - _linear(previous)
     return Evidence(
         source=source,
         metric=metric,
-        users=len(table),
-        champion=float(champion.mean()),
-        previous=float(previous.mean()),
+        users=users,
+        champion=float(np.nanmean(champion)),
+        previous=float(np.nanmean(previous)),
         difference=mean_interval(difference, _SAMPLES, _SEED),
         always=always_valid_mean(difference, error_share, tuned_for),
     )
+
+
+def _linear(values: Float64Array) -> Float64Array:
+    """(n,) finite values with the mean of those that are there, and with the spread that this mean has over users.
+
+    How many users met a model is chance as well: the mean is a ratio, and these are its values to first order (the
+    delta method). Where all are there they are the values themselves.
+    """
+    there = ~np.isnan(values)
+    if there.all():
+        return values
+    mean = float(values[there].mean())
+    return np.where(there, mean + (values - mean) / there.mean(), mean)
 
 
 def _period(champion: pd.DataFrame, previous: pd.DataFrame, taken: pd.DataFrame, metric: str, k: int) -> pd.DataFrame:

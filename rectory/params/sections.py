@@ -195,6 +195,8 @@ class DriftParams(Section):
     """Past windows that thresholds are learned from."""
     max_false_alarm_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     """Share of quiet windows that may raise an alarm."""
+    live_days: Annotated[float, Field(gt=0)] = 7.0
+    """Length of the windows of live answers that the flow monitor shows: the newest, and the one before."""
 
 
 class GuardParams(Section):
@@ -214,6 +216,14 @@ class GuardParams(Section):
     """Roll back when the whole interval of the champion's relative gain lies below minus this share."""
     error_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     """Chance of a wrong rollback over all looks together, however often the guard looks."""
+    live: Literal["ctr", "conversion"] | None = "ctr"
+    """What the two models' live answers are compared by, where there is an event log; null: it is not looked at."""
+    live_days: Annotated[float, Field(gt=0)] = 14.0
+    """Live answers that are older do not count."""
+    live_minutes: Annotated[float, Field(gt=0, le=60 * 24 * 90)] = 60.0
+    """An event counts for a live answer when it comes within this time; younger answers are not looked at yet."""
+    max_live_loss: Share = 0.05
+    """Like `max_loss`, for live answers: the two models served at different times, which alone makes a difference."""
 
 
 class ReportParams(Section):

@@ -7,13 +7,12 @@ that nothing followed counts as well: that is what makes it a rate.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from rectory.arrays import Array
 from rectory.metrics.beyond import gini
 from rectory.metrics.bootstrap import Interval
 from rectory.metrics.clustered import clustered_mean
@@ -91,14 +90,14 @@ def live_metrics(store: Store, since: float, until: float, attribution: Attribut
     """Everything about a window; one read of each table."""
     answers = outcomes(store, since, until, attribution)
     personal = answers[answers["user_id"].notna()]
-    exposures = _exposures(answers["items"].tolist())
+    exposures = np.array(list(exposures_of(answers["items"]).values()), dtype=np.int64)
     taken = answers["milliseconds"].to_numpy(dtype=np.float64)
     percentiles = {f"p{q}": float(np.percentile(taken, q)) for q in (50, 90, 99)} if len(taken) else {}
     return LiveMetrics(
         since=since,
         until=until,
-        whole=_rates(personal),
-        versions={str(version): _rates(rows) for version, rows in personal.groupby("model_version", sort=True)},
+        whole=rates_of(personal),
+        versions={str(version): rates_of(rows) for version, rows in personal.groupby("model_version", sort=True)},
         rungs={str(rung): int(count) for rung, count in personal["rung"].value_counts().items()},
         events=_events_by_kind(store, since, until),
         milliseconds=percentiles,
@@ -110,9 +109,13 @@ def live_metrics(store: Store, since: float, until: float, attribution: Attribut
     )
 
 
-def outcomes(store: Store, since: float, until: float, attribution: Attribution) -> pd.DataFrame:
-    """One row for each answer of the window, oldest first.
+def outcomes(
+    store: Store, since: float, until: float, attribution: Attribution, version: str | None = None
+) -> pd.DataFrame:
+    """One row for each answer of the window, oldest first; the newest MOST_ANSWERS at most.
 
+    Args:
+        version: of the model that answered; None: any.
     Returns:
         recommendation_id, user_id (None: a session or a list for everybody), made, model_version, rung, milliseconds,
         items (as stored), clicked, converted (bool).
@@ -128,6 +131,8 @@ def outcomes(store: Store, since: float, until: float, attribution: Attribution)
         .order_by(told.made.desc())
         .limit(MOST_ANSWERS)
     )
+    if version is not None:
+        asked = asked.where(told.model_version == version)
     followed = select(event.recommendation_id, event.item_id, event.kind, event.received).where(
         event.recommendation_id.is_not(None),
         event.received >= since,
@@ -152,7 +157,36 @@ def outcomes(store: Store, since: float, until: float, attribution: Attribution)
     return answers.assign(clicked=clicked, converted=converted)
 
 
-def _rates(rows: pd.DataFrame) -> Rates:
+def outcomes_by_user(
+    store: Store,
+    versions: tuple[str, str],
+    since: float,
+    until: float,
+    attribution: Attribution,
+    *,
+    outcome: Literal["clicked", "converted"],
+) -> pd.DataFrame:
+    """Each user's share of answers that the outcome followed, by the version that answered.
+
+    Args:
+        versions: the champion's, and that of the champion before.
+    Returns:
+        user_id, champion, previous: in [0, 1]; nan where that version never answered the user. It is what
+        `rectory.evaluation.outcomes.weigh` takes.
+    """
+    import pandas as pd
+
+    found = {}
+    for name, version in zip(("champion", "previous"), versions, strict=True):
+        # Each version by itself: on a busy day the newest answers of all would be the champion's alone.
+        answers = outcomes(store, since, until, attribution, version)
+        personal = answers[answers["user_id"].notna()]
+        found[name] = personal[outcome].astype(np.float64).groupby(personal["user_id"]).mean()
+    return pd.DataFrame(found).rename_axis("user_id").reset_index()
+
+
+def rates_of(rows: pd.DataFrame) -> Rates:
+    """Of personal answers, as `outcomes` gives them."""
     if not len(rows):
         return Rates(0, 0, None, None)
     users = rows["user_id"].to_numpy()
@@ -164,13 +198,13 @@ def _rates(rows: pd.DataFrame) -> Rates:
     return Rates(len(rows), int(cluster.max()) + 1, found[0], found[1])
 
 
-def _exposures(lists: Sequence[str]) -> Array:
-    """(n_shown,) how often each item that was shown at all was shown."""
+def exposures_of(lists: Iterable[str]) -> dict[str, int]:
+    """How often each item that was shown at all was shown."""
     counts: dict[str, int] = {}
     for items in lists:
         for one in shown_of(items):
             counts[one.item_id] = counts.get(one.item_id, 0) + 1
-    return np.array(list(counts.values()), dtype=np.int64)
+    return counts
 
 
 def _events_by_kind(store: Store, since: float, until: float) -> dict[str, int]:

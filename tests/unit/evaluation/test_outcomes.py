@@ -87,6 +87,40 @@ def test_a_loss_that_is_allowed_is_not_worse(tmp_path: Path) -> None:
     assert not found.worse(0.5, 100)  # type: ignore[attr-defined]
 
 
+def met_one_each(users: int, hit: float, base: float, seed: int) -> pd.DataFrame:
+    """A third met both models, a third the champion alone, a third the previous one alone."""
+    draw = np.random.default_rng(seed)
+    third = np.arange(users) % 3
+    champion, previous = ((draw.random(users) < share).astype(float) for share in (hit, base))
+    champion[third == 2] = np.nan
+    previous[third == 1] = np.nan
+    return pd.DataFrame({"user_id": np.arange(users).astype(str), "champion": champion, "previous": previous})
+
+
+def test_users_who_met_only_one_of_the_models_count_for_that_one() -> None:
+    table = met_one_each(3000, 0.2, 0.4, 1)
+    found = weigh("live", "ctr", table, 0.05, 100)
+    assert found is not None and found.users == 2000
+    assert (found.champion, found.previous) == (table["champion"].mean(), table["previous"].mean())
+    assert found.difference.value == pytest.approx(found.champion - found.previous)
+    # Of independent users the variance of a difference of means is the sum of theirs.
+    spread = np.sqrt(table["champion"].var() / 2000 + table["previous"].var() / 2000)
+    assert found.difference.high - found.difference.low == pytest.approx(2 * 1.96 * spread, rel=0.08)
+    assert found.worse(0.0, 2000) and not found.worse(0.0, 2001)
+
+
+def test_equal_models_that_met_different_users_are_hardly_ever_called_worse() -> None:
+    """By both intervals: fewer than one in twenty, 2.5 in a hundred at a single look are the bootstrap's share."""
+    found = [weigh("live", "ctr", met_one_each(600, 0.3, 0.3, seed), 0.05, 100) for seed in range(100)]
+    assert sum(one is not None and one.worse(0.0, 100) for one in found) <= 1
+    missed = [one for one in found if one is not None and not one.difference.low <= 0 <= one.difference.high]
+    assert 0 < len(missed) <= 12
+
+
+def test_a_model_that_nobody_met_is_no_evidence() -> None:
+    assert weigh("live", "ctr", met_one_each(300, 0.3, 0.3, 1).assign(previous=np.nan), 0.05, 100) is None
+
+
 def test_old_lists_go_and_equal_ones_replace_each_other(tmp_path: Path) -> None:
     for day in (0, 1, 1, 5):
         keep_lists(tmp_path, "1", START + day * DAY, lists({"u": ["a"]}))

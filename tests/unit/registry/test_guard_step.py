@@ -1,13 +1,25 @@
-"""The step guard on a real log: lists of champion and previous, and what users then took."""
+"""The guard on a real log: lists of champion and previous, live answers of both, and what users then did."""
 
 from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
+from flows import events
+from flows.guard import act_on
 from rectory.evaluation.outcomes import keep_lists, kept_lists
 from rectory.files import read_json, read_parquet
 from rectory.params import Params
+from rectory.registry import audit
+from rectory.registry.store import blocked
+from rectory.serving.event_log import EventLog
+from rectory.serving.store import URL_VARIABLE, Store
+from rectory.serving.types import Answer, Event, Request, Shown
 from rectory.workspace import Workspace
 from tasks import guard, score, shadow
 from tests.unit.registry.conftest import Bench
@@ -49,7 +61,7 @@ def test_a_champion_that_foresaw_nothing_is_worse_beyond_doubt(
     champion, previous = two
     keep(workspace, good=previous, bad=champion)
     found = guard.run(params, workspace)
-    assert found.worse
+    assert found.worse and found.decided_on == "batch"
     written = read_json(workspace.guarded)
     assert (written["champion"], written["previous"]) == two
     (evidence,) = written["evidence"]
@@ -60,7 +72,7 @@ def test_a_champion_that_foresaw_nothing_is_worse_beyond_doubt(
 def test_a_champion_that_foresaw_all_stays_and_so_does_one_nobody_has_tried(
     params: Params, workspace: Workspace, two: tuple[str, str]
 ) -> None:
-    assert "Nobody has taken anything yet" in guard.run(params, workspace).text
+    assert "nobody has taken anything yet" in guard.run(params, workspace).text
     keep(workspace, good=two[0], bad=two[1])
     found = guard.run(params, workspace)
     assert not found.worse and "not shown to do worse" in found.text
@@ -93,3 +105,144 @@ def test_scoring_keeps_both_lists_for_the_same_users(
     assert set(kept) == set(two)
     assert set(kept[two[0]]["user_id"]) == set(kept[two[1]]["user_id"])
     assert kept[two[0]]["rank"].max() == kept[two[1]]["rank"].max() == 5
+
+
+DAY = 86_400.0
+
+
+def answered(
+    workspace: Workspace, rates: dict[str, float], users: int, *, ago: float = 2 * 3600.0, kind: str = "click"
+) -> None:
+    """A real event log: each version answered each user four times, and this share of users took what it showed."""
+    log = EventLog(Store.of(workspace))
+    log.open()
+    now, followed = time.time(), []
+    for version, rate in rates.items():
+        for user in range(users):
+            for look in range(4):
+                name, made = f"{version}-{user}-{look}-{ago}", now - ago - 60.0 * look
+                shown = (Shown("a", 1.0, "personal"), Shown("b", 0.5, "personal"))
+                log.record(Request(f"u{user}"), Answer(name, version, shown, "personal", 1.0), made, {})
+                # Whole users, so that one is like another only by chance.
+                if (user * 7919 + int(version)) % 100 < 100 * rate:
+                    followed.append(Event(name, f"u{user}", "b", kind, made + 5, made + 5, 1.0, name))
+    log.append(followed).result()
+    log.close()
+
+
+@pytest.fixture
+def act(project: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, Any]], Any]:
+    """What the flow does with the step's file, without a Prefect server to tell."""
+    monkeypatch.setattr(events, "emit", lambda *_: None)
+    return lambda found: act_on(found, project)
+
+
+def test_a_champion_that_does_worse_live_is_rolled_back_and_blocked(
+    params: Params, workspace: Workspace, bench: Bench, two: tuple[str, str], act: Callable[[dict[str, Any]], Any]
+) -> None:
+    champion, previous = two
+    answered(workspace, {champion: 0.1, previous: 0.4}, users=300)
+    found = guard.run(params, workspace)
+    assert (found.worse, found.decided_on) == (True, "live")
+    written = read_json(workspace.guarded)
+    (evidence,) = written["evidence"]
+    assert evidence["source"] == "live" and evidence["metric"] == "ctr" and evidence["users"] == 300
+    assert (evidence["champion"], evidence["previous"]) == (pytest.approx(0.1), pytest.approx(0.4))
+    seated = act(written)
+    assert (seated.version, seated.replaced) == (previous, champion)
+    now = bench.store.champion("shop")
+    assert now is not None and now.version == previous
+    assert "rolled back by guard" in (blocked(bench.store.version(champion)) or "")
+    line = audit.read(workspace, 1)[0]
+    assert line["event"] == "rolled back" and line["by"] == "guard"
+    assert line["reason"].startswith("Live evidence decides")
+    again = guard.run(params, workspace)
+    assert not again.worse and "blocked" in again.text
+
+
+@pytest.mark.parametrize("rates", [(0.3, 0.3), (0.4, 0.1), (0.29, 0.3)])
+def test_a_champion_that_does_as_well_live_stays(
+    workspace: Workspace,
+    bench: Bench,
+    two: tuple[str, str],
+    act: Callable[[dict[str, Any]], Any],
+    rates: tuple[float, float],
+) -> None:
+    params = bench.params
+    answered(workspace, dict(zip(two, rates, strict=True)), users=300)
+    found = guard.run(params, workspace)
+    assert (found.worse, found.decided_on) == (False, None) and "not shown to do worse" in found.text
+    assert act(read_json(workspace.guarded)) is None
+    champion = bench.store.champion("shop")
+    assert champion is not None and champion.version == two[0]
+
+
+def test_too_few_live_users_are_no_verdict(params: Params, workspace: Workspace, two: tuple[str, str]) -> None:
+    answered(workspace, {two[0]: 0.0, two[1]: 0.9}, users=99)
+    found = guard.run(params, workspace)
+    assert not found.worse and "100 users are asked" in found.text
+    answered(workspace, {two[0]: 0.0}, users=500, ago=3 * DAY)
+    assert not guard.run(params, workspace).worse, "users of both are asked for"
+    assert read_json(workspace.guarded)["evidence"][0]["users"] == 99
+
+
+def test_a_version_that_nobody_was_answered_by_is_no_evidence(
+    params: Params, workspace: Workspace, two: tuple[str, str]
+) -> None:
+    answered(workspace, {two[0]: 0.0}, users=300)
+    found = guard.run(params, workspace)
+    assert not found.worse and "too few users were answered" in found.text
+    assert read_json(workspace.guarded)["evidence"] == []
+
+
+def test_answers_that_have_not_had_their_time_and_old_ones_do_not_count(
+    params: Params, workspace: Workspace, two: tuple[str, str]
+) -> None:
+    answered(workspace, {two[0]: 0.0}, users=300, ago=60.0)
+    answered(workspace, {two[1]: 0.9}, users=300, ago=20 * DAY)
+    assert not guard.run(params, workspace).worse
+    wide = {"live_minutes": 0.5, "live_days": 30.0}
+    asked = params.model_copy(update={"guard": params.guard.model_copy(update=wide)})
+    assert guard.run(asked, workspace).decided_on == "live"
+
+
+def test_conversion_counts_only_what_is_worth_money(params: Params, workspace: Workspace, two: tuple[str, str]) -> None:
+    answered(workspace, {two[0]: 0.1}, users=300, kind="purchase")
+    answered(workspace, {two[1]: 0.9}, users=300, kind="click")
+    asked = params.model_copy(update={"guard": params.guard.model_copy(update={"live": "conversion"})})
+    assert not guard.run(asked, workspace).worse
+    assert guard.run(params, workspace).decided_on == "live"
+
+
+def test_either_evidence_rolls_back_and_the_text_says_which(
+    params: Params, workspace: Workspace, two: tuple[str, str]
+) -> None:
+    answered(workspace, {two[0]: 0.3, two[1]: 0.3}, users=300)
+    keep(workspace, good=two[1], bad=two[0])
+    found = guard.run(params, workspace)
+    assert found.decided_on == "batch" and found.text.startswith("Batch evidence decides")
+    assert "Live evidence:" in found.text
+    assert [one["source"] for one in read_json(workspace.guarded)["evidence"]] == ["live", "batch"]
+
+
+def test_without_an_event_log_or_with_live_off_only_the_lists_count(
+    params: Params, workspace: Workspace, two: tuple[str, str]
+) -> None:
+    keep(workspace, good=two[1], bad=two[0])
+    alone = guard.run(params, workspace)
+    assert alone.decided_on == "batch" and "Live" not in alone.text and not workspace.event_log.exists()
+    before = read_json(workspace.guarded)
+    answered(workspace, {two[0]: 0.0, two[1]: 0.9}, users=300)
+    off = params.model_copy(update={"guard": params.guard.model_copy(update={"live": None})})
+    guard.run(off, workspace)
+    assert read_json(workspace.guarded) == before
+
+
+def test_an_event_log_that_cannot_be_read_is_told_and_the_lists_count(
+    params: Params, workspace: Workspace, two: tuple[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    keep(workspace, good=two[1], bad=two[0])
+    (tmp_path / "empty.db").touch()
+    monkeypatch.setenv(URL_VARIABLE, f"sqlite:///{tmp_path / 'empty.db'}")
+    found = guard.run(params, workspace)
+    assert found.decided_on == "batch" and "live evidence could not be read" in found.text
