@@ -69,7 +69,7 @@ test-all: check  ## The default suite and the slow real-data suite
 bench: setup-dev  ## Seconds, memory and ratios on both data sets
 	@$(BIN)/python -m benchmarks
 
-bench-live: setup-dev  ## The live service under load, and MLflow's server on the same champion (PROJECT=., which has one)
+bench-live: setup-dev  ## The live service under load, swaps of models and kill -9 (PROJECT=., which has a champion)
 	@$(BIN)/python -m benchmarks.live --project $(or $(PROJECT),.)
 
 soak: setup-dev  ## 30 simulated days through `rectory up` with faults at random (hours; DAYS=2 SEED=1)

@@ -1,7 +1,8 @@
-"""`python -m benchmarks.live --project DIR`: the live service under load, and MLflow's own server on the same champion.
+"""`python -m benchmarks.live --project DIR`: the live service under load, while champions change, and under kill -9.
 
-Bounded, on the loopback. Open loop: requests leave at their time whatever became of the ones before, and each is timed
-from when it was due, so a server that stalls is charged for all that had to wait.
+Bounded, on the loopback, with a copy of the project's state: its champion stays, its event log gets nothing. Beside the
+load MLflow's own server on the same champion. Open loop: requests leave at their time whatever became of the ones
+before, and each is timed from when it was due, so a server that stalls is charged for all that had to wait.
 """
 
 from __future__ import annotations
@@ -10,25 +11,32 @@ import argparse
 import asyncio
 import json
 import os
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from benchmarks.kills import kill_under_load
+from benchmarks.loopback import HOST, Connection, Request, free_port, http, served
 from benchmarks.machine import this_machine
-from rectory.registry.store import ModelStore
+from benchmarks.project import borrowed_project, own_environment
+from benchmarks.swaps import lists_of, swap_under_load
+from rectory.data.card import load_card
+from rectory.registry.store import ModelStore, Version
 from rectory.workspace import Workspace
 
-_HOST = "127.0.0.1"
 _CONNECTIONS = 16
-_START_SECONDS = 180.0
-Request = bytes
+_KILL_SECONDS = 900.0
+_SWAP_RATE = 50.0
+_SWAP_USERS = 200
+PARTS = ("load", "swaps", "kills")
 
 
 @dataclass(frozen=True)
@@ -43,36 +51,6 @@ class Load:
     p90_ms: float
     p99_ms: float
     most_ms: float
-
-
-class Connection:
-    """One kept-alive HTTP/1.1 connection; a client library would cost as much as the server."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-
-    async def ask(self, request: Request) -> int:
-        """Send and read to the end; gives the status."""
-        if self._streams is None:
-            self._streams = await asyncio.open_connection(_HOST, self._port)
-        reader, writer = self._streams
-        writer.write(request)
-        await writer.drain()
-        head = await reader.readuntil(b"\r\n\r\n")
-        status, length = int(head.split(b" ", 2)[1]), 0
-        for line in head.lower().split(b"\r\n"):
-            if line.startswith(b"content-length:"):
-                length = int(line.split(b":")[1])
-        await reader.readexactly(length)
-        return status
-
-
-def http(method: str, path: str, body: object = None) -> Request:
-    """A whole request."""
-    content = b"" if body is None else json.dumps(body).encode()
-    head = f"{method} {path} HTTP/1.1\r\nHost: {_HOST}\r\nContent-Type: application/json\r\n"
-    return f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content
 
 
 async def open_loop(what: str, port: int, requests: list[Request], rate: float) -> Load:
@@ -144,70 +122,69 @@ def _iso(moment: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment)) + f".{int(moment % 1 * 1e6):06d}Z"
 
 
-@contextmanager
-def served(command: list[str], port: int, path: str, env: dict[str, str], core: int | None) -> Iterator[float]:
-    """A server as a process of its own (on one core, if asked); gives the seconds until it was ready; ends it."""
-    if core is not None:
-        command = ["taskset", "-c", str(core), *command]
-    began = time.perf_counter()
-    process = subprocess.Popen(
-        command, env=env, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
-    )
-    try:
-        while not _ready(port, path):
-            if process.poll() is not None:
-                raise SystemExit(f"the server ended with {process.returncode}: {' '.join(command)}")
-            if time.perf_counter() - began > _START_SECONDS:
-                raise SystemExit(f"the server was not ready within {_START_SECONDS:g} s: {' '.join(command)}")
-            time.sleep(0.05)
-        yield time.perf_counter() - began
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(30)
+@dataclass(frozen=True)
+class Stage:
+    """A project with a champion, and how servers are started in it.
+
+    users: who has a history. items: the most popular ones. size: numbers of users and items that the champion knows.
+    """
+
+    project: Path
+    champion: Version
+    users: list[str]
+    items: list[str]
+    size: tuple[int, int]
+    core: int | None
+
+    @classmethod
+    def of(cls, project: Path, core: int | None) -> Stage:
+        store = ModelStore(Workspace(project, project))
+        champion = store.champion()
+        if champion is None:
+            raise SystemExit("this project has no champion; `rectory run` makes one.")
+        bundle = store.bundle(champion)
+        known = np.flatnonzero(np.diff(bundle.seen.indptr) > 0)
+        popular = np.argsort(-np.bincount(bundle.seen.indices, minlength=len(bundle.items)))[:2000]
+        users, items = bundle.users.decode(known).tolist(), bundle.items.decode(popular).tolist()
+        return cls(project, champion, users, items, (len(bundle.users), len(bundle.items)), core)
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {
+            **own_environment(),
+            "RECTORY_PROJECT": str(self.project),
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+        }
+
+    @contextmanager
+    def service(self) -> Iterator[int]:
+        """A running `rectory serve`; gives its port."""
+        port = free_port()
+        with served([*self.command, "--port", str(port)], port, "/api/health/ready", self.env, self.core):
+            yield port
+
+    @property
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "cli.main", "serve", "--host", HOST]
 
 
-def _ready(port: int, path: str) -> bool:
-    try:
-        return asyncio.run(Connection(port).ask(http("GET", path))) == 200
-    except (OSError, asyncio.IncompleteReadError):
-        return False
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as found:
-        found.bind((_HOST, 0))
-        return int(found.getsockname()[1])
-
-
-def bench(
-    project: Path, rate: float, seconds: float, core: int | None, say: Callable[[str], None]
-) -> dict[str, object]:
+def bench_load(stage: Stage, rate: float, seconds: float, say: Callable[[str], None]) -> dict[str, Any]:
     """Both servers, one after the other, on the project's champion."""
-    champion = ModelStore(Workspace(project, project)).champion()
-    if champion is None:
-        raise SystemExit(f"{project} has no champion; `rectory run` makes one.")
-    bundle = ModelStore(Workspace(project, project)).bundle(champion)
-    known = np.flatnonzero(np.diff(bundle.seen.indptr) > 0)
-    popular = np.argsort(-np.bincount(bundle.seen.indices, minlength=len(bundle.items)))[:2000]
-    users, items = bundle.users.decode(known).tolist(), bundle.items.decode(popular).tolist()
-    env = {**os.environ, "RECTORY_PROJECT": str(project), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    port = free_port()
+    users, items, env, port = stage.users, stage.items, stage.env, free_port()
     say("rectory serve")
-    command = [sys.executable, "-m", "cli.main", "serve", "--host", _HOST, "--port", str(port)]
-    with served(command, port, "/api/health/ready", env, core) as ready:
+    with served([*stage.command, "--port", str(port)], port, "/api/health/ready", env, stage.core) as (ready, _):
         asyncio.run(open_loop("warm-up", port, mixed(users, items, int(rate * 3), 1), rate))
         steady = asyncio.run(open_loop("rectory", port, mixed(users, items, int(rate * seconds)), rate))
         reads = [http("GET", f"/api/recommend/{user}?n=10") for user in users]
         most = asyncio.run(closed_loop("rectory, reads", port, reads, seconds / 2))
     say("mlflow models serve")
     port = free_port()
-    store = f"sqlite:///{Workspace(project, project).model_store.resolve()}"
+    store = f"sqlite:///{Workspace(stage.project, stage.project).model_store.resolve()}"
     env |= {"MLFLOW_TRACKING_URI": store, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", "models:/recommender@champion"]
-    command += ["--env-manager", "local", "-h", _HOST, "-p", str(port), "-w", "1"]
-    with served(command, port, "/ping", env, core):
+    command += ["--env-manager", "local", "-h", HOST, "-p", str(port), "-w", "1"]
+    with served(command, port, "/ping", env, stage.core):
         asked = [
             http(
                 "POST",
@@ -219,10 +196,6 @@ def bench(
         asyncio.run(closed_loop("warm-up", port, asked, 2))
         theirs = asyncio.run(closed_loop("mlflow, reads", port, asked, seconds / 2))
     return {
-        "dataset": champion.dataset,
-        "candidate": champion.candidate,
-        "items": len(bundle.items),
-        "users": len(bundle.users),
         "ready_seconds": ready,
         "rate": rate,
         "loads": [asdict(load) for load in (steady, most, theirs)],
@@ -230,34 +203,130 @@ def bench(
     }
 
 
+def bench_swaps(stage: Stage, swaps: int, say: Callable[[str], None]) -> dict[str, Any]:
+    """The champion and another candidate of the same data change places while lists are asked for."""
+    workspace = Workspace(stage.project, stage.project)
+    if not load_card(workspace.card(stage.champion.dataset)).historic:
+        raise SystemExit("what is popular fades while swaps are counted: take a data set that has ended.")
+    found = [one for one in ModelStore(workspace).versions(stage.champion.dataset) if _other(one, stage.champion)]
+    if not found:
+        raise SystemExit("this project has registered one candidate only: nobody to change places with.")
+    other = next((one for one in found if not one.baseline), found[0])
+    say(f"{swaps} swaps of {stage.champion.candidate} and {other.candidate}")
+    places = np.linspace(0, len(stage.users) - 1, min(_SWAP_USERS, len(stage.users))).astype(int)
+    users, lists = [stage.users[place] for place in places], {}
+    # Seats change in a process of its own: MLflow would keep the load from leaving in time.
+    with ProcessPoolExecutor(1, get_context("spawn")) as seater:
+
+        def seated(version: str) -> None:
+            seater.submit(seat, stage.project, version).result()
+
+        for version in (stage.champion.version, other.version):
+            seated(version)
+            with stage.service() as port:
+                lists[version] = lists_of(port, version, users)
+        with stage.service() as port:
+            done = swap_under_load(port, seated, lists, rate=_SWAP_RATE, swaps=swaps)
+    return {"candidates": [stage.champion.candidate, other.candidate], "rate": _SWAP_RATE, **asdict(done)}
+
+
+def _other(version: Version, champion: Version) -> bool:
+    return version.candidate != champion.candidate
+
+
+def seat(project: Path, version: str) -> None:
+    """Make a version the champion."""
+    store = ModelStore(Workspace(project, project))
+    store.promote(store.version(version), "a swap of the bench", by="bench")
+
+
+def bench_kills(stage: Stage, kills: int, say: Callable[[str], None]) -> dict[str, Any]:
+    """The service with the project's champion is killed while events are posted."""
+    say(f"{kills} kills, in {_KILL_SECONDS / 60:.0f} minutes at most")
+    done = kill_under_load(
+        stage.command,
+        stage.env,
+        stage.core,
+        event_log=Workspace(stage.project, stage.project).event_log,
+        items=stage.items,
+        kills=kills,
+        seconds=_KILL_SECONDS,
+    )
+    return asdict(done)
+
+
+def bench(given: argparse.Namespace, say: Callable[[str], None]) -> dict[str, Any]:
+    """The parts that were asked for, each on a copy of its own of the project's state."""
+    core = None if given.core < 0 else given.core
+    source = given.project.resolve()
+    champion = Stage.of(source, core)
+    told: dict[str, Any] = {
+        "dataset": champion.champion.dataset,
+        "candidate": champion.champion.candidate,
+        "users": champion.size[0],
+        "items": champion.size[1],
+    }
+    for part in given.part or PARTS:
+        with borrowed_project(source) as project:
+            stage = Stage.of(project, core)
+            if part == "load":
+                told[part] = bench_load(stage, given.rate, given.seconds, say)
+            elif part == "swaps":
+                told[part] = bench_swaps(stage, given.swaps, say)
+            else:
+                told[part] = bench_kills(stage, given.kills, say)
+    return told
+
+
 def main() -> None:
     """Results on stdout, progress on stderr."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.live", description=__doc__)
     parser.add_argument("--project", type=Path, default=Path(), help="a project with a champion (default: .)")
-    parser.add_argument("--rate", type=float, default=150.0, help="requests a second")
+    parser.add_argument("--part", action="append", choices=PARTS, help="repeat; default: all")
+    parser.add_argument("--rate", type=float, default=150.0, help="requests a second of the load")
     parser.add_argument("--seconds", type=float, default=20.0, help="length of the steady load")
+    parser.add_argument("--swaps", type=int, default=20, help="changes of champion")
+    parser.add_argument("--kills", type=int, default=50, help="kill -9 of the service")
     parser.add_argument("--core", type=int, default=0, help="core that servers are held to; -1: any")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     source = Path(__file__).resolve().parent.parent
-    told = bench(
-        given.project.resolve(),
-        given.rate,
-        given.seconds,
-        None if given.core < 0 else given.core,
-        lambda text: print(f"  {text}", file=sys.stderr),
-    )
+    told = bench(given, lambda text: print(f"  {text}", file=sys.stderr))
     if given.json:
         print(json.dumps({"machine": asdict(this_machine(source)), **told}, indent=2))
         return
     print(f"{told['dataset']}: {told['candidate']}, {told['items']} items, {told['users']} users")
+    for part, show in (("load", show_load), ("swaps", show_swaps), ("kills", show_kills)):
+        if part in told:
+            show(told[part])
+
+
+def show_load(told: dict[str, Any]) -> None:
     print(f"ready after {told['ready_seconds']:.1f} s; load of {told['rate']:g} requests a second, 1 event to 4 reads")
-    for load in told["loads"]:  # type: ignore[attr-defined]
+    for load in told["loads"]:
         print(
             f"{load['what']:<16} {load['requests']:>6} requests, {load['failed']} failed, {load['throughput']:7.1f}/s, "
             f"p50 {load['p50_ms']:.1f} p90 {load['p90_ms']:.1f} p99 {load['p99_ms']:.1f} most {load['most_ms']:.1f} ms"
         )
     print(f"{told['times_mlflow']:.1f} times the reads of `mlflow models serve`")
+
+
+def show_swaps(told: dict[str, Any]) -> None:
+    print(
+        f"{told['swaps']} swaps ({' and '.join(told['candidates'])}) at {told['rate']:g} requests a second: "
+        f"{told['answers']} answers to {told['users']} users, {told['failed']} failed, {told['mixed']} mixed; "
+        f"p50 {told['p50_ms']:.1f} p99 {told['p99_ms']:.1f} most {told['most_ms']:.1f} ms; new champion answers after "
+        f"{told['swap_p50_seconds']:.1f} s, {told['swap_most_seconds']:.1f} s at most"
+    )
+    if told["first_mixed"]:
+        print(f"  {told['first_mixed']}")
+
+
+def show_kills(told: dict[str, Any]) -> None:
+    print(
+        f"{told['kills']} kills: {told['acknowledged']} events acknowledged, {told['lost']} lost, {told['doubled']} "
+        f"doubled; ready again after {told['ready_p50_seconds']:.1f} s, {told['ready_most_seconds']:.1f} s at most"
+    )
 
 
 if __name__ == "__main__":

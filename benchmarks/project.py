@@ -6,13 +6,14 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ _COPIED = (
     "prefect.toml",
 )
 _NOT_INHERITED = ("RECTORY_", "MLFLOW_TRACKING", "MLFLOW_REGISTRY", "PREFECT_", "DVC_")
+_OWN_STATE = ("locks", "logs")
+"""Folders of a project's state that a borrowed one has for itself."""
 _SERVER = re.compile(r"prefect server\s+([0-9.]+) s")
 _RUN_SECONDS = 900
 
@@ -66,6 +69,32 @@ def throw_away_project(source: Path) -> Iterator[Path]:
         yield project
 
 
+@contextmanager
+def borrowed_project(source: Path) -> Iterator[Path]:
+    """Data and models of `source` with a model store and an event log to throw away: seats and events stay there."""
+    with tempfile.TemporaryDirectory(prefix="rectory-bench-") as folder:
+        project = Path(folder)
+        for path in source.iterdir():
+            if path.name != ".rectory":
+                (project / path.name).symlink_to(path)
+        state = project / ".rectory"
+        state.mkdir()
+        for path in (source / ".rectory").iterdir():
+            if path.is_dir() and path.name not in _OWN_STATE:
+                (state / path.name).symlink_to(path)
+        store = source / ".rectory" / "mlflow.db"
+        if not store.is_file():
+            raise SystemExit(f"{source} has no model store of its own in .rectory/mlflow.db.")
+        with closing(sqlite3.connect(store)) as theirs, closing(sqlite3.connect(state / store.name)) as ours:
+            theirs.backup(ours)
+        yield project
+
+
+def own_environment() -> dict[str, str]:
+    """Without what names stores and servers of the person: they are neither used nor written to."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(_NOT_INHERITED)}
+
+
 def rectory_run(project: Path, dataset: str, say: Callable[[str], None]) -> Ran:
     """Run the command in `project`; its progress goes to `say`, line by line.
 
@@ -73,9 +102,7 @@ def rectory_run(project: Path, dataset: str, say: Callable[[str], None]) -> Ran:
         RectoryError: the command failed, or took longer than fifteen minutes.
     """
     command = [sys.executable, "-m", "cli.main", "run", "--json", "--dataset", dataset]
-    # The person's own stores and servers are neither used nor written to.
-    env = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_INHERITED)}
-    env |= {"COLUMNS": "200", "NO_COLOR": "1"}
+    env = {**own_environment(), "COLUMNS": "200", "NO_COLOR": "1"}
     server_seconds, last = None, ""
     output = project / "bench-output.json"
     began = time.perf_counter()

@@ -11,10 +11,12 @@ from typing import Any
 
 from rectory.data.card import Card
 from rectory.files import read_json, sha256_json, tree_digests, write_json
+from rectory.models.bundle import Bundle
 from rectory.params import Params, dump_params
 from rectory.registry.environment import Checkout, machine
 from rectory.registry.lineage import Lineage, recipe
 from rectory.registry.model_card import model_card
+from rectory.registry.sample_lists import SAMPLE_FILE, sample_lists
 from rectory.workspace import Workspace
 
 FORMAT_VERSION = "1"
@@ -146,6 +148,7 @@ class Record:
         write_json(folder / FIT_FILE, self.fit)
         write_json(folder / TIMING_FILE, self.timing)
         write_json(folder / DIGESTS_FILE, tree_digests(self.bundle))
+        write_json(folder / SAMPLE_FILE, sample_lists(Bundle.load(self.bundle)))
         (folder / "environment").mkdir()
         write_json(folder / "environment" / "machine.json", machine())
         if workspace.lock_file.is_file():

@@ -19,6 +19,7 @@ from rectory.errors import UsageError
 from rectory.files import read_json, sha256_json, tree_digests
 from rectory.registry import audit
 from rectory.registry.record import DIGESTS_FILE
+from rectory.registry.sample_lists import SAMPLE_FILE, sample_lists
 from rectory.registry.versions import MODEL_NAME, Registered, Version, Versions, local_path
 
 __all__ = ["MODEL_NAME", "ModelStore", "Registered", "Version", "blocked"]
@@ -170,15 +171,17 @@ class ModelStore(Versions):
             self._tag(version, "approval", f"{event} by {by}: {text}"[:_MAX_TAG])
 
     def rewritten(self, version: Version, data: str | None) -> None:
-        """Note that the version's files were changed on purpose: new digests, and that it can't be reproduced any more.
+        """Note that the version's files were changed on purpose: new digests and lists, and that it can't be reproduced
+        any more.
 
         Args:
             data: the data version that takes the place of the one it was made from; None: that one stays.
         """
-        digests = tree_digests(self.bundle_folder(version))
+        digests, lists = tree_digests(self.bundle_folder(version)), sample_lists(self.bundle(version))
         client, call = self.connection.client(), self.connection.call
         with self.writing():
             call(lambda: client.log_dict(version.run_id, digests, DIGESTS_FILE), "note a version's digests")
+            call(lambda: client.log_dict(version.run_id, lists, SAMPLE_FILE), "note a version's lists")
             tags = {"bundle_hash": sha256_json(digests), "reproducible": "false", "rewritten": "a user was forgotten"}
             for name, text in {**tags, **({"snapshot_hash": data} if data else {})}.items():
                 self._tag(version, name, text)

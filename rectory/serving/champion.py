@@ -91,6 +91,14 @@ class Champion:
                 self._now.popitem(last=False)
         return ranked
 
+    def of_batch(self, user: int) -> Ranked:
+        """The list with what the training knew of the user, as batch scoring makes it. It is not kept."""
+        if self.bundle.repeats or not 0 <= user < self.n_users:
+            return self._asked(user if 0 <= user < self.n_users else NO_ITEM, None)
+        seen = self.bundle.seen
+        items = seen.indices[seen.indptr[user] : seen.indptr[user + 1]].astype(np.int32)
+        return self._asked(user, Taken(items, np.zeros(len(items)), np.ones(len(items), dtype=np.float32)))
+
     def warm(self, users: Int32Array) -> None:
         """Ask for many lists at once: cheaper than one at a time."""
         if self.bundle.repeats:

@@ -7,8 +7,10 @@ from dataclasses import asdict
 import numpy as np
 
 from rectory.errors import DataError
+from rectory.files import read_json
 from rectory.params.serve import ServeParams
 from rectory.registry import audit
+from rectory.registry.sample_lists import COMPARED, SAMPLE_FILE, difference, sample_lists
 from rectory.registry.seated import champion_number
 from rectory.registry.store import ModelStore
 from rectory.serving.engine import LiveEngine
@@ -33,7 +35,13 @@ def champions(workspace: Workspace, params: ServeParams) -> Champions:
         registered = store.version(version)
         if (fault := store.fault(registered)) is not None:
             raise DataError(f"version {version} ({registered.candidate}) cannot be served: {fault}.")
-        return LiveEngine.load(workspace, registered)
+        engine = LiveEngine.load(workspace, registered)
+        # Before it learns what the log holds: events move answers away from those of the batch, as they should.
+        noted = store.artifact(registered, SAMPLE_FILE)
+        lists = sample_lists(engine.champion.bundle) if noted is None else read_json(noted)
+        if (fault := difference(lists, lambda user: engine.batch_list(user, COMPARED))) is not None:
+            raise DataError(f"version {version} ({registered.candidate}) cannot be served: {fault}.")
+        return engine
 
     def check(engine: Engine, serving: Engine | None) -> str | None:
         users = _sample(engine)

@@ -261,6 +261,19 @@ class LiveEngine:
         first: Rung = shown[0].rung if shown else "popular"
         return Answer(uuid.uuid4().hex, self._version, shown, first, 1000 * (time.perf_counter() - began))
 
+    def batch_list(self, user_id: str, n: int) -> list[str]:
+        """The champion's list alone, made the way that answers are but with nothing that the training did not know.
+
+        Through the engine's own id maps, signals and order: it must be what batch scoring gives this user.
+        """
+        with self._lock:
+            ranked = self._champion.of_batch(self._users.code(user_id))
+            allowed = np.zeros(len(self._items), dtype=np.bool_)
+            allowed[ranked.items] = True
+            view = look(self._world, Taken.nothing(), (ranked, None), allowed=allowed, now=self._latest)
+            order = _first(view.x @ Mix.frozen().vector, n)
+            return [self._items.ids[code] for code in view.items[order].tolist()]
+
     def recommend_many(self, requests: list[Request]) -> list[Answer]:
         """One answer for each request."""
         return [self.recommend(request) for request in requests]

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -17,7 +18,11 @@ import pytest
 from gorse import Gorse
 from typer.testing import CliRunner
 
+from benchmarks.swaps import lists_of, swap_under_load
 from cli.main import app
+from rectory.files import read_parquet, tree_digests, write_json, write_parquet
+from rectory.registry.record import DIGESTS_FILE
+from rectory.registry.sample_lists import SAMPLE_FILE
 from rectory.registry.store import ModelStore, Version
 from rectory.workspace import Workspace
 from tests.serving.running import ROOT, Server, until
@@ -25,11 +30,12 @@ from tests.shop import make_project
 from tests.unit.registry.conftest import Bench, small_params
 
 CANDIDATES = ("popularity", "personal_frequency")
+SWAPS = 20
 
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ModelStore, dict[str, Version]]:
-    """A project with two registered versions, the popular list seated."""
+    """A project with two registered versions, the popular list seated, and three more to be changed."""
     os.environ.pop("MLFLOW_TRACKING_URI", None)
     project = make_project(tmp_path_factory.mktemp("installed") / "project")
     text = (project / "params.yaml").read_text(encoding="utf-8")
@@ -44,14 +50,15 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ModelStore, di
     bench = Bench(params, workspace, store)
     snapshot = json.loads(workspace.snapshot.read_text(encoding="utf-8"))["hash"]
     versions = {name: bench.register(name, data=snapshot) for name in CANDIDATES}
+    changed = ("damaged", "permuted", "of old")
+    versions |= {name: bench.register("personal_frequency", data=f"ab{at}.dir") for at, name in enumerate(changed)}
     store.promote(versions["popularity"], "the first")
     return project, store, versions
 
 
-@pytest.fixture(scope="module")
-def server(shop: tuple[Path, ModelStore, dict[str, Version]]) -> Iterator[Server]:
-    project = shop[0]
-    log = project / "serve.log"
+@contextmanager
+def started(project: Path, log: Path) -> Iterator[Server]:
+    """`rectory serve` for the length of the block."""
     with log.open("wb") as out:
         process = subprocess.Popen(
             [sys.executable, "-m", "cli.main", "--project", str(project), "serve", "--port", "0"],
@@ -72,6 +79,12 @@ def server(shop: tuple[Path, ModelStore, dict[str, Version]]) -> Iterator[Server
         if process.poll() is None:
             process.kill()
             process.wait()
+
+
+@pytest.fixture(scope="module")
+def server(shop: tuple[Path, ModelStore, dict[str, Version]]) -> Iterator[Server]:
+    with started(shop[0], shop[0] / "serve.log") as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -158,3 +171,84 @@ def test_events_and_keys_on_the_command_line(
     assert rectory("keys", "rotate", key_id).startswith("rk_")
     assert "revoked" in rectory("keys", "revoke", key_id)
     assert "revoked" in rectory("keys", "list")
+
+
+def port_of(server: Server) -> int:
+    return int(server.url.rpartition(":")[2])
+
+
+def test_twenty_changes_of_champion_under_load_give_no_failed_and_no_mixed_answer(
+    server: Server, shop: tuple[Path, ModelStore, dict[str, Version]]
+) -> None:
+    project, store, versions = shop
+    users, lists = [f"{code:05d}" for code in range(40)], {}
+
+    def seat(version: str) -> None:
+        store.promote(store.version(version), "its turn")
+
+    for name in CANDIDATES:
+        version = versions[name].version
+        seat(version)
+        # In a process that has never heard of the other.
+        with started(project, project / f"serve-{name}.log") as alone:
+            lists[version] = lists_of(port_of(alone), version, users)
+    done = swap_under_load(port_of(server), seat, lists, rate=40.0, swaps=SWAPS)
+    assert done.users > 30, "for most users the lists tell the versions apart"
+    assert (done.swaps, done.failed, done.mixed, done.first_mixed) == (SWAPS, 0, 0, "")
+    assert done.answers > 10 * SWAPS and done.events > 2 * SWAPS
+    # Loading takes turns with answering, but nobody waits for all of it.
+    assert done.most_ms < 5000
+
+
+def swapped_ids(folder: Path) -> None:
+    """The two halves of the users change places, and with them all lists."""
+    users = read_parquet(folder / "users.parquet")
+    half = len(users) // 2
+    users["user_id"] = [*users["user_id"][half:], *users["user_id"][:half]]
+    write_parquet(users, folder / "users.parquet")
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("damaged", "1 of its files differ"),
+        ("permuted", "sampled users would get other lists than by batch scoring"),
+    ],
+)
+def test_a_version_that_is_not_as_it_was_registered_is_refused_and_the_old_one_stays(
+    server: Server, shop: tuple[Path, ModelStore, dict[str, Version]], name: str, says: str
+) -> None:
+    project, store, versions = shop
+    version = versions[name]
+    with httpx.Client(base_url=server.url, timeout=60) as http:
+        old = http.get("/api/v1/status").json()["model_version"]
+        swapped_ids(store.bundle_folder(version))
+        if name == "permuted":
+            # As by a fault of ours: the files are those that were registered, what they say is wrong.
+            write_json(store.artifact(version, DIGESTS_FILE), tree_digests(store.bundle_folder(version)))
+        store.promote(version, "by mistake")
+
+        def refused() -> dict | None:
+            swap = http.get("/api/v1/status").json()["last_swap"]
+            return swap if swap and swap["version"] == version.version else None
+
+        swap = until(refused)
+        assert swap["outcome"] == "refused" and says in swap["reason"] and swap["replaced"] == old
+        answer = http.post("/api/v1/recommend", json={"user_id": "00001"})
+        assert answer.status_code == 200 and answer.json()["model_version"] == old
+        last = json.loads((project / ".rectory" / "audit.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+        assert (last["event"], last["version"], last["outcome"]) == ("live model", version.version, "refused")
+    assert f"version {version.version} is refused, {old} stays" in server.log.read_text(encoding="utf-8")
+
+
+def test_a_version_without_noted_lists_is_held_to_its_own(
+    server: Server, shop: tuple[Path, ModelStore, dict[str, Version]]
+) -> None:
+    _, store, versions = shop
+    version = versions["of old"]
+    noted = store.artifact(version, SAMPLE_FILE)
+    assert noted is not None
+    noted.unlink()
+    store.promote(version, "registered before lists were noted")
+    with httpx.Client(base_url=server.url, timeout=60) as http:
+        until(lambda: http.get("/api/v1/status").json()["model_version"] == version.version)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,6 +28,27 @@ from rectory.metrics.bootstrap import Interval
 from rectory.models.bundle import Bundle
 from rectory.models.lightfm_hybrid import LightFMHybrid
 from rectory.params.candidates import LightFMHybridParams
+
+
+def test_a_borrowed_project_leaves_seats_and_events_of_its_source_alone(tmp_path: Path) -> None:
+    state = tmp_path / ".rectory"
+    (state / "live").mkdir(parents=True)
+    (state / "locks").mkdir()
+    (state / "events.db").write_bytes(b"theirs")
+    (tmp_path / "params.yaml").write_text("dataset: shop\n")
+    with closing(sqlite3.connect(state / "mlflow.db")) as store, store:
+        store.execute("create table seats (version text)")
+        store.execute("insert into seats values ('1')")
+    with project.borrowed_project(tmp_path) as borrowed:
+        assert (borrowed / "params.yaml").read_text() == "dataset: shop\n"
+        assert sorted(one.name for one in (borrowed / ".rectory").iterdir()) == ["live", "mlflow.db"]
+        with closing(sqlite3.connect(borrowed / ".rectory" / "mlflow.db")) as store, store:
+            assert store.execute("select version from seats").fetchall() == [("1",)]
+            store.execute("update seats set version = '2'")
+        (borrowed / ".rectory" / "events.db").write_bytes(b"ours")
+    assert not borrowed.exists() and (state / "events.db").read_bytes() == b"theirs" and (state / "live").is_dir()
+    with closing(sqlite3.connect(state / "mlflow.db")) as store:
+        assert store.execute("select version from seats").fetchall() == [("1",)]
 
 
 class Clock:

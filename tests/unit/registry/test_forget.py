@@ -23,6 +23,7 @@ from rectory.care.status import status
 from rectory.data.snapshots import checkout, list_snapshots
 from rectory.files import read_json, read_parquet, read_sparse, write_json
 from rectory.measure import measured
+from rectory.registry.sample_lists import SAMPLE_FILE, difference
 from rectory.registry.store import ModelStore
 from rectory.serving.event_log import EventLog
 from rectory.serving.store import Store
@@ -127,6 +128,8 @@ def test_a_person_is_in_no_byte_of_the_project_any_more(planted: Path, tmp_path:
     assert champion is not None
     old = list_snapshots(workspace)
     lists = store.bundle(champion).recommend(["00001", "00002"], k=5)
+    noted = [store.artifact(one, SAMPLE_FILE) or Path() for one in store.versions()]
+    assert all(WHO in path.read_text(encoding="utf-8") for path in noted), "the last user is one of those noted"
 
     done = forget(workspace, "shop", WHO)
     assert done.new and done.distinctive and done.left == []
@@ -135,6 +138,10 @@ def test_a_person_is_in_no_byte_of_the_project_any_more(planted: Path, tmp_path:
 
     # Everybody else is as before.
     pd.testing.assert_frame_equal(store.bundle(champion).recommend(["00001", "00002"], k=5), lists)
+    for version, path in zip(store.versions(), noted, strict=True):
+        bundle, sample = store.bundle(version), read_json(path)
+        assert len(sample["lists"]) == 32
+        assert difference(sample, lambda who, of=bundle: of.recommend([who])["item_id"].tolist()) is None
     (new,) = list_snapshots(workspace)
     assert new.hash != old[0].hash and done.snapshots == {old[0].hash: new.hash}
     checkout(workspace, new.hash, tmp_path / "tables")

@@ -15,6 +15,7 @@ import pytest
 from rectory.errors import StoreError, UsageError
 from rectory.files import read_json, tree_digests
 from rectory.models.bundle import Bundle
+from rectory.registry.sample_lists import SAMPLE_FILE
 from rectory.registry.store import ModelStore
 from rectory.workspace import Workspace
 from tests.unit.registry.conftest import Bench
@@ -44,6 +45,11 @@ def test_a_version_carries_its_lineage_and_its_files(bench: Bench, workspace: Wo
         found = bench.store.artifact(version, name)
         assert found is not None and found.stat().st_size > 0, name
     assert bench.store.artifact(version, "code.patch") is None
+    noted = read_json(bench.store.artifact(version, SAMPLE_FILE) or Path())["lists"]
+    assert len(noted) == 32
+    for one in (noted[0], noted[-1]):
+        batch = Bundle.load(workspace.model("personal_frequency")).recommend([one["user_id"]], 20)
+        assert (one["items"], one["scores"]) == (batch["item_id"].tolist(), batch["score"].tolist())
     card = (bench.store.artifact(version, "model_card.md") or Path()).read_text()
     assert "A small shop with planted tastes." in card and "ndcg@10" in card and "95% interval" in card
     run = bench.store.connection.client().get_run(version.run_id)

@@ -6,14 +6,18 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rectory.errors import DataError, StoreError
+from rectory.params.serve import ServeParams
+from rectory.serving.champions import champions
 from rectory.serving.slot import ModelSlot, Swap
 from rectory.serving.slot_checks import Answers, Latency
 from rectory.serving.types import Answer, Event, Request, Shown
+from rectory.workspace import Workspace
 
 LOG = [Event(f"e{n}", f"u{n % 3}", f"i{n % 7}", "click", float(n), float(n)) for n in range(50)]
 
@@ -144,6 +148,20 @@ def test_a_slower_model_is_refused_by_the_limit_and_beside_the_one_in_service() 
     told = Latency(["u1", "u2"], 200.0, 3.0)(slow, quick)  # type: ignore[arg-type]
     assert told is not None and "in service" in told
     assert Latency(["u1", "u2"], 1000.0, 3.0)(slow, quick) is None  # type: ignore[arg-type]
+
+
+def test_a_slower_champion_is_refused_and_the_old_one_stays(store: Store, tmp_path: Path) -> None:
+    checks = champions(Workspace(tmp_path, tmp_path), ServeParams(slowest_milliseconds=20.0)).checks
+    slot = ModelSlot(store.champion, store.load, checks)
+    store.engines["1"] = Named("1", seconds=0.03)
+    first = slot.look()
+    assert first is not None and first.outcome == "seated", "a slow model is better than none"
+    store.seated, store.engines["2"] = "2", Named("2", seconds=0.03)
+    swap = slot.look()
+    assert swap is not None and swap.outcome == "refused" and "allowed are 20" in swap.reason
+    assert slot.engine is not None and slot.engine.version == "1"
+    store.seated = "3"
+    assert slot.look() is not None and slot.engine.version == "3"
 
 
 def test_twenty_swaps_under_load_give_no_failed_and_no_mixed_answer(slot: ModelSlot, store: Store) -> None:
