@@ -33,6 +33,9 @@ _DELIVERY_SECONDS = 5
 QUIET = {
     # A model store that is away for a minute or two is no reason to lose a run.
     "RECTORY_PATIENCE": "180",
+    # Nor is a server whose database is away: it answers 500, and is asked again for two minutes.
+    "PREFECT_CLIENT_MAX_RETRIES": "6",
+    "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500,504",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
     "PREFECT_CLI_PROMPT": "false",
