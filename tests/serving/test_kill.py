@@ -38,7 +38,8 @@ def rounds(project: Path, kills: int) -> None:
                     sender.url = server.url
                 # At least some events, then at any moment: within a commit, between two, while it learns.
                 deadline = time.monotonic() + 60
-                while sum(len(sender.acknowledged) for sender in senders) < before + 50 and time.monotonic() < deadline:
+                while sum(len(sender.acknowledged) for sender in senders) < before + 50:
+                    assert time.monotonic() < deadline, "hardly an event was accepted"
                     time.sleep(0.01)
                 time.sleep(float(random.random()) * 0.3)
                 server.kill()
