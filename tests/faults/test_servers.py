@@ -55,11 +55,18 @@ class Installation:
 
         return until(call, path)[0]
 
-    def start_run(self) -> str:
-        """Start the whole chain on the worker, with a seed that no run had; the flow run's id."""
+    def start_run(self, state: dict[str, Any] | None = None) -> str:
+        """Start the whole chain on the worker, with a seed that no run had; the flow run's id.
+
+        Args:
+            state: to begin with; None: it is due now.
+        """
         deployment = self.prefect("deployments/name/run/run")["id"]
         parameters = {"overrides": [f"train.seed={next(self.seeds)}"]}
-        made = self.prefect(f"deployments/{deployment}/create_flow_run", {"parameters": parameters})
+        made = self.prefect(
+            f"deployments/{deployment}/create_flow_run",
+            {"parameters": parameters} | ({} if state is None else {"state": state}),
+        )
         return str(made["id"])
 
     def state(self, run: str) -> str:
@@ -160,6 +167,17 @@ def test_kill_9_of_the_worker_and_its_flow(shop: Installation) -> None:
     assert "nothing was heard of it" in shop.prefect(f"flow_runs/{run}")["state"]["message"]
     assert shop.champion_serves() == champion
     shop.completes(shop.start_run())
+
+
+def test_a_run_that_a_worker_took_up_and_never_started_is_given_back(shop: Installation) -> None:
+    """A worker that is killed right then leaves it pending, which no other worker looks at."""
+    run = shop.start_run({"type": "SCHEDULED", "state_details": {"scheduled_time": "2100-01-01T00:00:00Z"}})
+    shop.prefect(f"flow_runs/{run}/set_state", {"state": {"type": "PENDING"}})
+    shop.completes(run)
+    states = shop.prefect(f"flow_run_states/?flow_run_id={run}")
+    assert [state["message"] for state in states if state["name"] == "Rescheduled"] == [
+        "a worker took it up and had not started it after 0:01:30"
+    ]
 
 
 def test_a_params_yaml_that_no_longer_parses(shop: Installation) -> None:
