@@ -43,16 +43,17 @@ def run(params: Params, workspace: Workspace) -> Prepared:
     needed = (made.features, made.fit_report(champion.candidate), made.model(champion.candidate))
     if gone := [path for path in needed if not path.exists()]:
         return Prepared(champion.version, False, f"{gone[0]} is gone: cautious weights serve")
+    model = Bundle.load(made.model(champion.candidate)).model
     links, mix = prepare(
         TrainingSet.load(made.features),
         load_card(workspace.card(params.dataset)),
         params.train.candidates[champion.candidate],
         read_json(made.fit_report(champion.candidate))["chosen"],
-        model=Bundle.load(made.model(champion.candidate)).model,
+        model=model,
         seed=params.train.seed,
     )
-    save_live(folder, links, mix)
-    return Prepared(champion.version, True, _told(mix))
+    told = save_live(folder, links, mix, model)
+    return Prepared(champion.version, True, "; ".join([_told(mix), *told]))
 
 
 def _told(mix: Mix) -> str:

@@ -6,7 +6,7 @@ before it, and what they then proposed is held against what came true in it. See
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -234,6 +234,11 @@ class Blend(Fitted):
         return build(self._params.sources[name], self._seed, self._validation_users)
 
     @property
+    def parts(self) -> Mapping[str, Recommender]:
+        """Name of a source -> its model."""
+        return self._sources
+
+    @property
     def _moment(self) -> Moment:
         return Moment(self._sources, self._history, self._depths(self._sources))
 
@@ -281,7 +286,7 @@ class Blend(Fitted):
         facts = facts_for(self._history, history, proposals.item, self._window_days)
         start = prior(proposals, list(self._sources).index(self._best))
         if self._ranker is not None:
-            start = start + self._ranker.beyond(describe(proposals, facts), threads=1)
+            start = start + self._ranker.beyond(describe(proposals, facts))
         kept = slice(None) if items is None else np.isin(proposals.item, items)
         return ranked(proposals.item[kept], start[kept], k)
 

@@ -12,26 +12,28 @@ from rectory.models.blend_history import ITEM, PAIR, USER, History, pair_columns
 from rectory.models.blend_proposals import Proposals, scored_by
 from rectory.models.lightfm_hybrid import LightFMHybrid
 from rectory.models.live_history import LiveHistory, SupportsHistory, listed, top_of
+from rectory.models.nearest import top_by_product
 from rectory.models.popularity import Popularity
 from rectory.models.protocol import NO_ITEM, Recommender, TopK
 from rectory.models.recency import decay
 from rectory.models.topk import rank_pairs
 
 _POOL = 1000
-"""Items of a source that is the same for everyone, or of a long-lived taste, that are looked at."""
+"""Items of a source that does not read histories that are looked at."""
 
 
 class Proposing:
     """Asks the sources of a blend for one history at a time.
 
-    What does not change with a history is worked out once: the order of lists that everyone shares, and for each user
-    the items near the taste that LightFM learnt, among which the moved taste then chooses.
+    What does not change with a history is worked out once: the order of lists that everyone shares.
     """
 
     def __init__(self, sources: Mapping[str, Recommender], depths: Mapping[str, int]) -> None:
         self._sources, self._depths = sources, depths
+        # Asked once: what a model can is slow to find out.
+        self._scored = scored_by(sources)
+        self._readers = {name: source for name, source in sources.items() if isinstance(source, SupportsHistory)}
         self._shared: dict[str, tuple[Int32Array, Float32Array]] = {}
-        self._pools: dict[int, Int32Array] = {}
 
     def propose(self, history: LiveHistory, exclude: Int32Array | None) -> Proposals:
         """As `blend_proposals.propose` for one user."""
@@ -42,12 +44,12 @@ class Proposing:
             depth = self._depths[name]
             if isinstance(source, LightFMHybrid):
                 queries[name] = source.query_for(history)
-                found.append(self._near(source, queries[name], history.user, depth, exclude))
+                found.append(listed(top_by_product(source, queries[name], depth, exclude, None)))
             elif hasattr(source, "history_scores"):
                 every[name] = source.history_scores(history)
                 found.append(listed(top_of(every[name].copy(), depth, exclude, None)))
-            elif isinstance(source, SupportsHistory):
-                found.append(listed(source.recommend_for_history(history, depth, exclude=exclude)))
+            elif name in self._readers:
+                found.append(listed(self._readers[name].recommend_for_history(history, depth, exclude=exclude)))
             else:
                 found.append(self._same_for_all(name, source, history.user, depth, exclude))
         items = np.unique(np.concatenate([codes for codes, _ in found])).astype(np.int32)
@@ -57,9 +59,7 @@ class Proposing:
             place = np.searchsorted(items, codes)
             ranks[place, column] = np.arange(1, len(codes) + 1)
             heights[place, column] = _within(scores)
-        scored = [
-            self._scores(name, items, history.user, every=every, queries=queries) for name in scored_by(self._sources)
-        ]
+        scored = [self._scores(name, items, history.user, every=every, queries=queries) for name in self._scored]
         scores = np.column_stack(scored).astype(np.float32) if scored else np.empty((len(items), 0), np.float32)
         return Proposals(np.zeros(len(items), dtype=np.int64), items, ranks, heights, scores)
 
@@ -80,21 +80,6 @@ class Proposing:
             return source.factors[items] @ queries[name]
         users = np.full(len(items), user, dtype=np.int32)
         return np.asarray(source.score_pairs(users, items), dtype=np.float32)  # type: ignore[attr-defined]
-
-    def _near(
-        self, source: LightFMHybrid, query: Float32Array, user: int, depth: int, exclude: Int32Array | None
-    ) -> tuple[Int32Array, Float32Array]:
-        if len(source.factors) <= 4 * _POOL:
-            return listed(top_of(source.factors @ query, depth, exclude, None))
-        if user not in self._pools:
-            if len(self._pools) >= 100_000:
-                self._pools.clear()
-            self._pools[user] = np.sort(source.recommend(np.array([user], dtype=np.int32), _POOL).items[0])
-        pool = self._pools[user]
-        pool = pool if exclude is None else pool[~np.isin(pool, exclude)]
-        scores = source.factors[pool] @ query
-        first = np.argsort(-scores, kind="stable")[:depth]
-        return pool[first], scores[first]
 
     def _same_for_all(
         self, name: str, source: Recommender, user: int, depth: int, exclude: Int32Array | None

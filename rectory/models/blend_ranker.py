@@ -22,6 +22,7 @@ PRIOR = 4.0
 """Log odds between the top of the best single source's list and what it does not propose: where boosting starts."""
 _NEGATIVES = 4.0
 """Weight of a user's misses against the same user's hits."""
+_ROWS_OF_A_FEW = 2000
 _LEVEL = -1.5
 """About the log odds of a hit under these weights; it moves no order."""
 _WORDS = {
@@ -163,20 +164,18 @@ class Ranker:
         """What it looks at, as `ranker_columns` names it."""
         return list(self._booster.feature_name())
 
-    def beyond(
-        self, x: Float32Array, trees: int | None = None, after: int = 0, threads: int | None = None
-    ) -> Float64Array:
+    def beyond(self, x: Float32Array, trees: int | None = None, after: int = 0) -> Float64Array:
         """(m,) what (the first) trees add to the prior. Each row is scored by itself, so threads change no bit.
 
         Args:
-            trees: how many; None: all. after: the first ones that are left out. threads: None: one for each core.
+            trees: how many; None: all. after: the first ones that are left out.
         """
         if not len(x) or trees == after:
             return np.zeros(len(x))
         count = None if trees is None else trees - after
-        raw = self._booster.predict(
-            x, raw_score=True, start_iteration=after, num_iteration=count, num_threads=threads or os.cpu_count() or 1
-        )
+        # To wake other cores for one user's rows costs more than these.
+        threads = 1 if len(x) < _ROWS_OF_A_FEW else os.cpu_count() or 1
+        raw = self._booster.predict(x, raw_score=True, start_iteration=after, num_iteration=count, num_threads=threads)
         return np.asarray(raw, dtype=np.float64)
 
     def explain(self, x: Float32Array) -> list[Reason]:

@@ -15,7 +15,8 @@ from rectory.arrays import Array, Float32Array, Int32Array
 from rectory.features.training_set import TrainingSet
 from rectory.files import read_arrays, read_json, write_arrays, write_json
 from rectory.models.item_to_item import FAINT
-from rectory.models.live_history import LiveHistory, Usual, folded_in, top_of
+from rectory.models.live_history import LiveHistory, Usual, folded_in
+from rectory.models.nearest import NearestItems, top_by_product
 from rectory.models.protocol import FitReport, Fitted, Reason, TopK
 from rectory.models.recency import recent_popularity
 from rectory.models.search import Training, search_by_turns, search_epochs
@@ -68,6 +69,7 @@ class FactorModel(Fitted):
     """score = user . item + level of the item + popularity_weight * popular[item]. Subclasses train."""
 
     _params_class: type[FactorParams]
+    nearest: NearestItems | None = None
 
     def __init__(self, params: FactorParams, seed: int, validation_users: int) -> None:
         self._params = params
@@ -117,12 +119,23 @@ class FactorModel(Fitted):
 
     def _take(self, factors: Factors, popular: Float32Array, popularity_weight: float) -> Self:
         self.__dict__.pop("_usual", None)
+        self.nearest = None
         self._trained, self._popular, self._popularity_weight = factors, popular, popularity_weight
         self._floor = (popularity_weight * popular).astype(np.float32)
         # The sum of level and popularity as one more column: score = query . factor.
         self._queries = np.column_stack([factors.user, np.ones(len(factors.user), dtype=np.float32)])
         self._factors = np.column_stack([factors.item, factors.level + self._floor])
         return self
+
+    @property
+    def queries(self) -> Float32Array:
+        """(n_users + 1, d + 1), the last one for who is unknown."""
+        return self._queries
+
+    @property
+    def factors(self) -> Float32Array:
+        """(n_items, d + 1): score = query . factor."""
+        return self._factors
 
     def recommend(
         self, users: Int32Array, k: int, *, exclude: csr_array | None = None, items: Int32Array | None = None
@@ -137,7 +150,7 @@ class FactorModel(Fitted):
         query = folded_in(
             self._queries[history.user], self._factors, self._usual, taken, np.ones(len(taken)), width=width
         )
-        return top_of(self._factors @ query, k, exclude, items)
+        return top_by_product(self, query, k, exclude, items)
 
     @cached_property
     def _usual(self) -> Usual:

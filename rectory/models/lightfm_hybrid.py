@@ -20,7 +20,8 @@ from rectory.files import read_arrays, read_json, write_arrays, write_json
 from rectory.models.lightfm_matrices import Rows
 from rectory.models.lightfm_search import search
 from rectory.models.lightfm_training import Learnt, Parts, Training
-from rectory.models.live_history import LiveHistory, Usual, folded_in, top_of
+from rectory.models.live_history import LiveHistory, Usual, folded_in
+from rectory.models.nearest import NearestItems, top_by_product
 from rectory.models.protocol import CannotContinue, Earlier, FitReport, Fitted, Reason, TopK
 from rectory.models.search import Found
 from rectory.models.topk import excluding_self, rank_factors, score_factor_pairs
@@ -55,6 +56,7 @@ class LightFMHybrid(Fitted):
         self._item_rows: Rows
         self._parts: Parts = {}
         self._squares: Parts | None = None
+        self.nearest: NearestItems | None = None
 
     # Fitting.
 
@@ -119,6 +121,7 @@ class LightFMHybrid(Fitted):
     def _combine(self) -> None:
         """Representations with the biases as further columns: score = query . factor."""
         self.__dict__.pop("_usual", None)
+        self.nearest = None
         part = self._parts
         # The last query is the user of whom nothing is known, so that code -1 finds it.
         users = vstack([self._user_rows.matrix, self._user_rows.unknown], format="csr")
@@ -142,7 +145,7 @@ class LightFMHybrid(Fitted):
         self, history: LiveHistory, k: int, *, exclude: Int32Array | None = None, items: Int32Array | None = None
     ) -> TopK:
         """For the user's representation, moved by what was taken since the training."""
-        return top_of(self._factors @ self.query_for(history), k, exclude, items)
+        return top_by_product(self, self.query_for(history), k, exclude, items)
 
     def query_for(self, history: LiveHistory) -> Float32Array:
         """(d + 2,) the user's query (or that of the unknown one) with the news of a history folded in."""
@@ -155,6 +158,11 @@ class LightFMHybrid(Fitted):
     def factors(self) -> Float32Array:
         """(n_items, d + 2): score = query . factor."""
         return self._factors
+
+    @property
+    def queries(self) -> Float32Array:
+        """(n_users + 1, d + 2), the last one for who is unknown."""
+        return self._queries
 
     @cached_property
     def _usual(self) -> Usual:

@@ -35,6 +35,7 @@ class PersonalFrequency(Fitted):
         self._validation_users = validation_users
         self._own = csr_array((0, 0), dtype=np.float32)
         self._popular: Float32Array = np.zeros(0, dtype=np.float32)
+        self._order: Int32Array | None = None
         self._half_life_days: float | None = None
         self._window_days = params.popularity_window_days
 
@@ -63,6 +64,7 @@ class PersonalFrequency(Fitted):
         own.sum_duplicates()
         popular = popularity_scores(train, self._window_days, None)
         self._own = own
+        self._order = None
         self._popular = popular / max(float(popular.max(initial=0.0)), 1.0)
 
     def recommend(
@@ -98,12 +100,29 @@ class PersonalFrequency(Fitted):
         self, history: LiveHistory, k: int, *, exclude: Int32Array | None = None, items: Int32Array | None = None
     ) -> TopK:
         """The history's own items by how much of them is left, above popular ones."""
-        scores = self._popular.copy()
+        taken, place = np.unique(history.items, return_inverse=True)
         weight = history.weight * decay(history.age_days, self._half_life_days)
-        own = np.bincount(history.items, weight, len(scores))
-        taken = np.unique(history.items)
-        scores[taken] += (1.0 + own[taken]).astype(np.float32)
-        return top_of(scores, k, exclude, items)
+        own = np.bincount(place, weight, len(taken))
+        shared = self._by_popularity
+        shared = shared if items is None else shared[np.isin(shared, items)]
+        # Of what the user never took, more than these cannot be needed.
+        some = shared[: k + len(taken) + (0 if exclude is None else len(exclude))]
+        codes = np.union1d(some, taken if items is None else np.intersect1d(taken, items)).astype(np.int32)
+        scores = self._popular[codes]
+        at = np.minimum(np.searchsorted(codes, taken), max(len(codes) - 1, 0))
+        there = codes[at] == taken if len(codes) else np.zeros(len(taken), dtype=bool)
+        scores[at[there]] += (1.0 + own[there]).astype(np.float32)
+        if exclude is not None:
+            scores[np.isin(codes, exclude)] = -np.inf
+        top = top_of(scores, k, None, None)
+        return TopK(np.where(top.items == NO_ITEM, NO_ITEM, codes[top.items]), top.scores)
+
+    @property
+    def _by_popularity(self) -> Int32Array:
+        """All items, the most popular first; of equal ones the smaller code."""
+        if self._order is None:
+            self._order = np.argsort(-self._popular, kind="stable").astype(np.int32)
+        return self._order
 
     def similar(self, items: Int32Array, k: int) -> TopK:
         """Popular items: a count knows no likeness."""

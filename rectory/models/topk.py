@@ -49,15 +49,19 @@ def rank_shared(scores: Float32Array, n: int, k: int, exclude: csr_array | None,
         items: codes that may be ranked; None: all.
     """
     codes = np.arange(len(scores)) if items is None else np.sort(np.asarray(items))
-    # Stable: ties stay in order of code.
-    order = codes[np.argsort(-scores[codes], kind="stable")]
-    place = np.full(len(scores), len(order), dtype=np.int64)
-    place[order] = np.arange(len(order))
     result = empty_lists(n, k)
     longest = 0 if exclude is None or n == 0 else int(np.diff(exclude.indptr).max())
-    depth = min(len(order), k + longest)
+    depth = min(len(codes), k + longest)
     if depth == 0:
         return result
+    if 8 * depth < len(codes):
+        # Sorting all of a large catalogue would cost ten times as much as finding the few that can be needed.
+        own = scores[codes]
+        codes = codes[own >= np.partition(own, len(own) - depth)[len(own) - depth]]
+    # Stable: ties stay in order of code.
+    order = codes[np.argsort(-scores[codes], kind="stable")][:depth]
+    place = np.full(len(scores), depth, dtype=np.int64)
+    place[order] = np.arange(depth)
     step = max(1, _MAX_CELLS // depth)
     for start in range(0, n, step):
         stop = min(n, start + step)

@@ -55,6 +55,8 @@ class ServeParams(Section):
     """A new champion is refused when one in ten of its answers takes longer than this,"""
     most_times_slower: Annotated[float, Field(ge=1)] = 5.0
     """or than so many times the serving model's."""
+    warm_seconds: Annotated[float, Field(ge=0, le=600)] = 2.0
+    """How long lists are made in advance while a model is loaded, for those who took something last."""
     max_waiting_answers: Annotated[int, Field(ge=1)] = 50_000
     """Answers (exposures) that may wait to be written; past it the oldest are given up and counted."""
     storefront: bool = True

@@ -13,6 +13,7 @@ from rectory.errors import DataError
 from rectory.metrics.clustered import clustered_gain, clustered_mean
 from rectory.serving.loading import Ingredients, Rows
 from rectory.serving.mixing import Mix
+from rectory.serving.process import small_products
 from rectory.serving.replay import Replayed, replay, worth_asking
 
 LIVE, FROZEN = "live", "frozen"
@@ -56,14 +57,15 @@ def account(
     if against is not None:
         engines[f"{FROZEN} {against.bundle.candidate}"] = against.engine(until=against.trained_until, mix=Mix.frozen())
     began = time.perf_counter()
-    found = replay(
-        engines,
-        later,
-        made.users.ids,
-        made.items.ids,
-        asked=asked,
-        tick=lambda done: tick(done, len(later.user)),
-    )
+    with small_products():
+        found = replay(
+            engines,
+            later,
+            made.users.ids,
+            made.items.ids,
+            asked=asked,
+            tick=lambda done: tick(done, len(later.user)),
+        )
     seconds = time.perf_counter() - began
     return {
         "dataset": made.card.name,

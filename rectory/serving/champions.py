@@ -41,6 +41,7 @@ def champions(workspace: Workspace, params: ServeParams) -> Champions:
         lists = sample_lists(engine.champion.bundle) if noted is None else read_json(noted)
         if (fault := difference(lists, lambda user: engine.batch_list(user, COMPARED))) is not None:
             raise DataError(f"version {version} ({registered.candidate}) cannot be served: {fault}.")
+        engine.warm(params.warm_seconds)
         return engine
 
     def check(engine: Engine, serving: Engine | None) -> str | None:

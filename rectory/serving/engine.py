@@ -32,6 +32,7 @@ HALF_LIVES_DAYS = (1.0, 7.0, 28.0)
 """Of what is taken now: terms day, week, month."""
 _NEWEST = 100
 """Items, posted or first taken latest, that are candidates for everybody."""
+_WARM_AT_ONCE = 512
 _MAX_FUTURE_SECONDS = 300.0
 IMPRESSION = "impression"
 _PERSONAL = [place for name, place in PLACE.items() if name not in ("day", "week", "month", "new")]
@@ -273,6 +274,20 @@ class LiveEngine:
             view = look(self._world, Taken.nothing(), (ranked, None), allowed=allowed, now=self._latest)
             order = _first(view.x @ Mix.frozen().vector, n)
             return [self._items.ids[code] for code in view.items[order].tolist()]
+
+    def warm(self, seconds: float) -> int:
+        """Make the champion's lists of those who were here last until the time is up; how many were made."""
+        until, done = time.perf_counter() + seconds, 0
+        users = self._histories.latest_first()
+        users = users[users < self._champion.n_users]
+        for start in range(0, len(users), _WARM_AT_ONCE):
+            if time.perf_counter() > until:
+                break
+            some = users[start : start + _WARM_AT_ONCE]
+            with self._lock:
+                self._champion.warm(some, [self._histories.of(user) for user in some.tolist()])
+            done += len(some)
+        return done
 
     def recommend_many(self, requests: list[Request]) -> list[Answer]:
         """One answer for each request."""

@@ -14,7 +14,9 @@ from rectory.features.training_set import TrainingSet
 from rectory.files import replacing
 from rectory.metrics.clustered import clustered_gain
 from rectory.models.item_to_item import strongest_per_row
+from rectory.models.nearest import build_nearest
 from rectory.models.neighbours import most_like_items, taken, with_diagonal
+from rectory.models.protocol import Recommender
 from rectory.serving.links import EARLIER, STEPS, Links, steps_weight
 from rectory.serving.mixing import TERMS, Examples, Mix, Settings, fit_weights
 
@@ -139,12 +141,17 @@ def sampled(asked: BoolArray, most: int = _CHOICES) -> BoolArray:
     return kept
 
 
-def save_live(folder: Path, links: Links, mix: Mix) -> None:
-    """Atomically write like.npz, following.npz and mix.json."""
+def save_live(folder: Path, links: Links, mix: Mix, model: Recommender) -> list[str]:
+    """Atomically write like.npz, following.npz, mix.json and, of a model with very many items, what finds them.
+
+    Returns:
+        What there is to say of the latter.
+    """
     with replacing(folder) as scratch:
         scratch.mkdir(parents=True)
         links.save(scratch)
         mix.save(scratch / MIX_FILE)
+        return build_nearest(model, scratch)
 
 
 def _fitted(examples: Examples) -> Float64Array:

@@ -89,6 +89,11 @@ class Histories:
             whole = self._whole[user] = whole.with_more(*waiting)
         return whole
 
+    def latest_first(self) -> Int32Array:
+        """Users who have rows in the table, whoever took something last first."""
+        some = np.flatnonzero(np.diff(self._ends))
+        return some[np.argsort(-self._time[self._ends[some + 1] - 1], kind="stable")].astype(np.int32)
+
     def remove(self, user: int, item: int, time: float) -> float:
         """Take one interaction back, the one nearest in time; gives its weight, 0 if there is none."""
         whole = self.of(user)

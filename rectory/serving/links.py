@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ _NEAR = 300
 """Items near each that are looked at, the strongest."""
 _SHRINK = 5.0
 """Counts added to those out of an item before they become shares: a rare item says little."""
+_NONE = np.zeros(0, dtype=np.int64)
 _DAMPING = 0.35
 """Power of an item's own number of interactions by which what is taken near it is divided."""
 
@@ -41,44 +41,77 @@ def gathered(matrix: csr_array, rows: Array, weights: Array) -> tuple[Int32Array
     return matrix.indices[at], matrix.data[at] * weights[row], place[row]
 
 
-@dataclass
 class Counts:
     """Counts between items: a matrix of the night, and what was added since.
 
-    night: (n, n) float32.
+    Args:
+        night: (n, n) float32.
     """
 
-    night: csr_array
-    _live: dict[int, dict[int, float]] = field(default_factory=dict)
-    _arrays: dict[int, tuple[Int32Array, Float64Array]] = field(default_factory=dict)
+    def __init__(self, night: csr_array) -> None:
+        self.night = night
+        self._live: dict[int, _Row] = {}
 
     def add(self, row: int, column: int, weight: float) -> None:
-        counts = self._live.setdefault(row, {})
-        counts[column] = counts.get(column, 0.0) + weight
-        self._arrays.pop(row, None)
-        if len(counts) > _MOST:
-            kept = sorted(counts.items(), key=lambda one: -one[1])[: _MOST // 2]
-            self._live[row] = dict(kept)
+        live = self._live.get(row)
+        if live is None:
+            live = self._live[row] = _Row()
+        live.add(column, weight)
 
     def links(self, rows: Int32Array, weights: Array) -> tuple[Int32Array, Float64Array, Array]:
         """Column, weighted count and place in `rows` of each entry; a column may stand twice."""
-        column, value, place = gathered(self.night, rows, weights)
-        live = [(at, *self._as_arrays(row)) for at, row in enumerate(rows.tolist()) if row in self._live]
-        if not live:
-            return column, value, place
-        return (
-            np.concatenate([column, *(columns for _, columns, _ in live)]),
-            np.concatenate([value, *(values * weights[at] for at, _, values in live)]),
-            np.concatenate([place, np.repeat([at for at, _, _ in live], [len(columns) for _, columns, _ in live])]),
-        )
+        night = self.night
+        inside = np.minimum(rows, night.shape[0] - 1)
+        starts, ends = night.indptr[inside].tolist(), night.indptr[inside + 1].tolist()
+        columns, values, lengths = [], [], []
+        for row, start, end in zip(rows.tolist(), starts, ends, strict=True):
+            length = 0
+            if row < night.shape[0]:
+                columns.append(night.indices[start:end])
+                values.append(night.data[start:end])
+                length = end - start
+            live = self._live.get(row)
+            if live is not None:
+                columns.append(live.columns[: live.used])
+                values.append(live.values[: live.used])
+                length += live.used
+            lengths.append(length)
+        if not columns:
+            return _NONE.astype(np.int32), _NONE.astype(np.float64), _NONE
+        place = np.repeat(np.arange(len(rows)), lengths)
+        return np.concatenate(columns), np.concatenate(values) * weights[place], place
 
-    def _as_arrays(self, row: int) -> tuple[Int32Array, Float64Array]:
-        """Columns and counts of a row's live part, kept until it changes."""
-        if row not in self._arrays:
-            counts = self._live[row]
-            columns = np.fromiter(counts, dtype=np.int32, count=len(counts))
-            self._arrays[row] = columns, np.fromiter(counts.values(), dtype=np.float64, count=len(counts))
-        return self._arrays[row]
+
+class _Row:
+    """Live counts of one item. columns, values: room for some; the first `used` count."""
+
+    __slots__ = ("columns", "place", "used", "values")
+
+    def __init__(self) -> None:
+        self.columns: Int32Array = np.empty(8, dtype=np.int32)
+        self.values: Float64Array = np.empty(8)
+        self.place: dict[int, int] = {}
+        self.used = 0
+
+    def add(self, column: int, weight: float) -> None:
+        place = self.place.get(column)
+        if place is not None:
+            self.values[place] += weight
+            return
+        if self.used == _MOST:
+            self._drop_weaker_half()
+        if self.used == len(self.columns):
+            self.columns = np.resize(self.columns, 2 * self.used)
+            self.values = np.resize(self.values, 2 * self.used)
+        self.place[column] = self.used
+        self.columns[self.used], self.values[self.used] = column, weight
+        self.used += 1
+
+    def _drop_weaker_half(self) -> None:
+        kept = np.argsort(-self.values[: self.used], kind="stable")[: _MOST // 2]
+        self.used = len(kept)
+        self.columns[: self.used], self.values[: self.used] = self.columns[kept], self.values[kept]
+        self.place = {column: place for place, column in enumerate(self.columns[: self.used].tolist())}
 
 
 class Links:
@@ -88,13 +121,21 @@ class Links:
         like: (n_items, n_items) float32, from the item taken to the item it speaks for; nothing negative.
         following: (n_items, n_items) float32, weighted number of times that the column was taken after the row.
         out: (n_items,) the same over all columns, also those that were not kept. taken: (n_items,) interactions.
+        near: what `beside(following)` gives; None: it is made now.
     """
 
-    def __init__(self, like: csr_array, following: csr_array, out: Float64Array, taken: Float64Array) -> None:
+    def __init__(
+        self,
+        like: csr_array,
+        following: csr_array,
+        out: Float64Array,
+        taken: Float64Array,
+        near: csr_array | None = None,
+    ) -> None:
         self.like = like
         self._night = (following, out, taken)
         self._after = Counts(following)
-        self._near = Counts(strongest_per_row(csr_array(following + following.T), _NEAR))
+        self._near = Counts(beside(following) if near is None else near)
         self._out, self._taken = out.astype(np.float64), taken.astype(np.float64)
         self._damped = _damped(self._taken)
 
@@ -154,8 +195,9 @@ class Links:
         return found
 
     def save(self, folder: Path) -> None:
-        """like.npz, following.npz and counts.npz: what was known in the night."""
+        """like.npz, following.npz, near.npz and counts.npz: what was known in the night."""
         following, out, taken = self._night
+        write_sparse(folder / "near.npz", self._near.night)
         write_sparse(folder / "like.npz", self.like)
         write_sparse(folder / "following.npz", following)
         write_arrays(folder / "counts.npz", {"out": out, "taken": taken})
@@ -163,9 +205,15 @@ class Links:
     @classmethod
     def load(cls, folder: Path) -> Links:
         counts = read_arrays(folder / "counts.npz")
-        return cls(
-            read_sparse(folder / "like.npz"), read_sparse(folder / "following.npz"), counts["out"], counts["taken"]
-        )
+        like, following = read_sparse(folder / "like.npz"), read_sparse(folder / "following.npz")
+        # Earlier versions did not keep it.
+        near = read_sparse(folder / "near.npz") if (folder / "near.npz").is_file() else None
+        return cls(like, following, counts["out"], counts["taken"], near)
+
+
+def beside(following: csr_array) -> csr_array:
+    """(n_items, n_items) what is taken before or after each item, the strongest."""
+    return strongest_per_row(csr_array(following + following.T), _NEAR)
 
 
 def _damped(taken: Float64Array) -> Float64Array:

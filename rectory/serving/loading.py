@@ -21,6 +21,7 @@ from rectory.features.build import event_weights, is_target
 from rectory.features.training_set import FeatureBlock, TrainingSet
 from rectory.files import read_json, read_parquet
 from rectory.models.bundle import Bundle, read_titles
+from rectory.models.nearest import restore_nearest
 from rectory.params import load_params
 from rectory.registry.store import ModelStore, Version
 from rectory.serving.champion import Champion
@@ -130,6 +131,7 @@ def gather(workspace: Workspace, version: Version | None = None) -> Ingredients:
     block = feature_block(table, "item_id", IdMap(items.ids), features, load_params(workspace.params_file).features)
     folder = workspace.live(version.lineage_key)
     fitted = (folder / MIX_FILE).is_file()
+    restore_nearest(bundle.model, folder)
     return Ingredients(
         version=version.version,
         bundle=_titled(bundle, titles),

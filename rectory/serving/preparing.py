@@ -20,6 +20,7 @@ from rectory.serving.fitting import Tried, choose_mix, fit_links, sampled
 from rectory.serving.links import Links
 from rectory.serving.loading import Ingredients, Rows
 from rectory.serving.mixing import Mix, Settings
+from rectory.serving.process import small_products
 from rectory.serving.replay import collect, worth_asking
 
 _BASKETS = 0.2
@@ -74,14 +75,15 @@ def prepare(
     tries = []
     for turn, one in enumerate(settings):
         engine = made.engine(until=train.validation_start, mix=Mix(Mix.untuned().weights, one))
-        examples, users = collect(
-            engine,
-            later,
-            made.users.ids,
-            made.items.ids,
-            asked=asked,
-            tick=partial(_told, tick, turn * len(later.user), len(settings) * len(later.user)),
-        )
+        with small_products():
+            examples, users = collect(
+                engine,
+                later,
+                made.users.ids,
+                made.items.ids,
+                asked=asked,
+                tick=partial(_told, tick, turn * len(later.user), len(settings) * len(later.user)),
+            )
         tries.append(Tried(one, examples, users))
     mix = choose_mix(tries)
     return fit_links(train, mix.settings.moment_seconds), mix

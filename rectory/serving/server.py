@@ -111,7 +111,9 @@ def settings() -> tuple[Workspace, ServeParams, bool]:
 def worker_application() -> FastAPI:
     """The application of one worker process, around the champion."""
     from rectory.serving.champions import champions
+    from rectory.serving.process import settle
 
+    settle()
     workspace, params, _ = settings()
     return application_around(champions(workspace, params))
 

@@ -157,7 +157,8 @@ class Shelf:
         at = np.repeat(starts - np.cumsum(lengths) + lengths, lengths) + np.arange(int(lengths.sum()))
         parts = self._matrix.data[at] * profile[self._matrix.indices[at]]
         found = np.bincount(np.repeat(np.arange(len(items)), lengths), parts, len(items)).astype(np.float32)
-        for place in [place for place, item in enumerate(items.tolist()) if item in self._posted_rows]:
+        posted = self._posted_rows
+        for place in [place for place, item in enumerate(items.tolist()) if item in posted] if posted else []:
             columns, values = self._posted_rows[int(items[place])]
             found[place] = float(values @ profile[columns])
         return found

@@ -29,6 +29,9 @@ _NEW_DAYS = 7.0
 _JUST_SECONDS = 3600.0
 _TASTE_DECAY = 0.9
 """Weight of a step back in the profile that content is compared with."""
+_TINY = 5e-324
+"""The smallest number above 0."""
+_EVERY = 8
 _FAINT = 0.005
 """Weight of a step back below which an interaction is not asked any more."""
 
@@ -48,14 +51,23 @@ class Pull:
     @classmethod
     def of(cls, links: tuple[Int32Array, Float64Array, Array], items: Int32Array, n_items: int) -> Pull:
         column, value, place = links
-        return cls(np.bincount(column, value, n_items).astype(np.float64), column, value, items[place])
+        return cls(np.bincount(column, value, n_items).astype(np.float64, copy=False), column, value, items[place])
 
     def top(self, n: int, allowed: BoolArray) -> Int32Array:
         """Codes of the n strongest that are allowed."""
-        some = np.flatnonzero((self.total > 0) & allowed)
+        least = self._least(n)
+        some = np.flatnonzero(self.total >= least)
+        some = some[allowed[some]]
+        if len(some) < n and least > _TINY:
+            some = np.flatnonzero((self.total > 0) & allowed)
         if len(some) > n:
             some = some[np.argpartition(self.total[some], len(some) - n)[len(some) - n :]]
         return some.astype(np.int32)
+
+    def _least(self, n: int) -> float:
+        """A total that at least n items reach, if so many have any: the n-th largest of every eighth item."""
+        some = self.total[::_EVERY]
+        return max(float(np.partition(some, len(some) - n)[len(some) - n]), _TINY) if len(some) > n else _TINY
 
     def sources_of(self, item: int) -> dict[int, float]:
         """Item of the history -> its part of the total of `item`."""
@@ -188,10 +200,9 @@ def _signals(
         place, found = _places(items, own[0])
         x[place, PLACE["own"]], x[place, PLACE["own_recent"]] = own[1][found], own[2][found]
         x[place, PLACE["just"]] = own[3][found]
-    for item, moment in world.newest.items():
-        at = int(np.searchsorted(items, item))
-        if at < len(items) and items[at] == item:
-            x[at, PLACE["new"]] = 0.5 ** (max(now - moment, 0.0) / SECONDS_PER_DAY / _NEW_DAYS)
+    place, found = _places(items, np.fromiter(world.newest, dtype=np.int32, count=len(world.newest)))
+    moments = np.fromiter(world.newest.values(), dtype=np.float64, count=len(world.newest))[found]
+    x[place, PLACE["new"]] = np.power(0.5, np.maximum(now - moments, 0.0) / SECONDS_PER_DAY / _NEW_DAYS)
     return x
 
 

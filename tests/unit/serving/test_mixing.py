@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from rectory.models.popularity import Popularity
+from rectory.params.candidates import PopularityParams
 from rectory.serving.fitting import Tried, choose_mix, followers, ndcg_of, sampled, save_live
 from rectory.serving.links import Links
 from rectory.serving.loading import Rows
@@ -88,7 +90,9 @@ def test_links_are_counted_on_apart_for_each_engine_and_come_back_from_disk(tmp_
     zero = np.array([0], dtype=np.int32)
     assert 2 in first.next(zero, np.ones(1))[0]
     assert 2 not in second.next(zero, np.ones(1))[0]
-    save_live(tmp_path / "live", links, Mix.untuned())
+    assert (
+        save_live(tmp_path / "live", links, Mix.untuned(), Popularity(PopularityParams(kind="popularity"), 0, 0)) == []
+    )
     again = Links.load(tmp_path / "live")
     for kept, loaded in zip(second.near(zero, np.ones(1)), again.near(zero, np.ones(1)), strict=True):
         np.testing.assert_allclose(kept, loaded)
