@@ -26,7 +26,8 @@ LEAST_ITEMS = 50_000
 """Below it asking all items takes less than a millisecond."""
 LEAST_RECALL = 0.95
 _ENOUGH_RECALL = 0.99
-_EXPANSIONS = (64, 128, 256, 512)
+_CONNECTIVITY = 32
+_EXPANSIONS = (64, 128, 256, 512, 1024)
 """Items that a search keeps in hand: the fewest with enough recall are chosen, else the most."""
 _K = 10
 _SAMPLE = 256
@@ -51,19 +52,23 @@ class NearestItems:
 
     @classmethod
     def build(cls, factors: Float32Array, queries: Float32Array) -> NearestItems:
-        """Of all rows of `factors` (n_items, d), as wide a search as `queries` (n, d) need. Uses all cores."""
+        """Of all rows of `factors` (n_items, d), as wide a search as `queries` (n, d) need. Uses all cores.
+
+        Live queries are moved by what was taken since the training, to where none of the training's may lie: those
+        between two of them, which are harder to answer, are tried too.
+        """
         from usearch.index import Index
 
         square = np.einsum("nd,nd->n", factors, factors, dtype=np.float64)
         level = np.sqrt(np.maximum(square.max(initial=0.0) - square, 0.0))
-        index = Index(ndim=factors.shape[1] + 1, metric="cos", dtype="f32")
+        index = Index(ndim=factors.shape[1] + 1, metric="cos", dtype="f32", connectivity=_CONNECTIVITY)
         index.add(
             np.arange(len(factors), dtype=np.uint64),
             np.column_stack([factors, level]).astype(np.float32),
             threads=os.cpu_count() or 1,
         )
-        places = np.linspace(0, len(queries) - 1, min(_SAMPLE, len(queries))).astype(np.int64)
-        asked = np.ascontiguousarray(queries[places])
+        own = queries[np.linspace(0, len(queries) - 1, min(_SAMPLE, len(queries))).astype(np.int64)]
+        asked = np.concatenate([own, 0.7 * own + 0.3 * own[::-1]]).astype(np.float32)
         exact = rank_factors(asked, factors, _K, None, None).items
         found = cls(index, 0.0)
         for expansion in _EXPANSIONS:

@@ -99,6 +99,13 @@ class Champion:
         items = seen.indices[seen.indptr[user] : seen.indptr[user + 1]].astype(np.int32)
         return self._asked(user, Taken(items, np.zeros(len(items)), np.ones(len(items), dtype=np.float32)))
 
+    def rehearse(self, now: float) -> None:
+        """Answer a stranger who has just taken something: what a first answer has to work out is worked out then."""
+        if self.n_items:
+            moment = np.array([max(now, self.trained_until)])
+            taken = Taken(np.zeros(1, dtype=np.int32), moment, np.ones(1, dtype=np.float32))
+            self.now(NO_ITEM, taken, float(moment[0]), session=True)
+
     def warm(self, users: Int32Array, seen: list[Taken]) -> None:
         """Ask for the lists of some of the champion's own users at once: a tenth of what one at a time costs.
 

@@ -278,6 +278,7 @@ class LiveEngine:
     def warm(self, seconds: float) -> int:
         """Make the champion's lists of those who were here last until the time is up; how many were made."""
         until, done = time.perf_counter() + seconds, 0
+        self._champion.rehearse(self._latest)
         users = self._histories.latest_first()
         users = users[users < self._champion.n_users]
         for start in range(0, len(users), _WARM_AT_ONCE):
