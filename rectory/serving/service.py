@@ -20,6 +20,7 @@ from rectory.serving.live_state import LiveState, OtherLog
 from rectory.serving.log_queries import Kept, LogQueries
 from rectory.serving.marks import Forgotten
 from rectory.serving.notifier import Notifier
+from rectory.serving.process import step_back
 from rectory.serving.rules import Rules
 from rectory.serving.slot import Check, ModelSlot, Swap
 from rectory.serving.store import EventStoreError, Store
@@ -269,8 +270,12 @@ class Service:
 
     def _watch(self) -> None:
         """Seat whoever holds the seat, again and again; soon while nobody serves."""
-        failures = 0
+        failures, stepped_back = 0, False
         while not self._ending.is_set():
+            if self.slot.ready and not stepped_back:
+                # From now on there is somebody whose answers a load could slow down.
+                step_back()
+                stepped_back = True
             anew, self._other_log = self._other_log, False
             try:
                 swap = self.slot.look(anew=anew)
