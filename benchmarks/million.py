@@ -217,13 +217,12 @@ def walk(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Milliseconds of each answer and of each event, one event to four answers, those who act most asked most."""
     busy = draw.permutation(users)
-    taken, learned = [], []
-    for at in range(answers * 5 // 4):
-        user = str(busy[zipf_ranks(draw, users, 0.7, 1)[0]])
+    taken, learned, n = [], [], answers * 5 // 4
+    who, what = busy[zipf_ranks(draw, users, 0.7, n)].tolist(), zipf_ranks(draw, items, 0.9, n).tolist()
+    for at, (user, item) in enumerate(zip(map(str, who), map(str, what), strict=True)):
         began = time.perf_counter()
         if at % 5 == 0:
             moment = _NOW + at
-            item = str(zipf_ranks(draw, items, 0.9, 1)[0])
             engine.learn([Event(str(at), user, item, "purchase", moment, moment, 1.0)])
             learned.append(1000 * (time.perf_counter() - began))
         else:
