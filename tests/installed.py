@@ -12,7 +12,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,19 +23,11 @@ from ruamel.yaml import YAML
 
 from flows.installation import marked
 from rectory.files import read_json
+from tests.waiting import until
 
 BIN = Path(sys.executable).parent
 PATIENCE = 600.0
 _KEPT = ("PREFECT_", "MLFLOW_", "RECTORY_", "AWS_", "DVC_", "DO_NOT_TRACK")
-
-
-def until(condition: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
-    """The condition's value as soon as it is true."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"waited {seconds:.0f} s in vain: {what}"
-        time.sleep(0.05)  # Between two looks.
-    return value
 
 
 def free_ports(count: int) -> list[int]:

@@ -13,7 +13,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,7 @@ from rectory.params import load_params
 from rectory.registry.store import ModelStore
 from rectory.workspace import Workspace
 from tests.shop import make_project
+from tests.waiting import until
 
 pytestmark = pytest.mark.server
 
@@ -46,15 +47,6 @@ ENDLESS = (
     "train.candidates.lightfm_hybrid.patience=50",
     "train.candidates.lightfm_hybrid.learning_rate=0.00001",
 )
-
-
-def until(condition: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
-    """The condition's value as soon as it is true."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"waited {seconds:.0f} s in vain: {what}"
-        time.sleep(0.02)  # Between two looks.
-    return value
 
 
 class Run:

@@ -21,8 +21,9 @@ import pytest
 from flows.installation import marked
 from rectory.registry.store import ModelStore
 from rectory.workspace import Workspace
-from tests.installed import Up, until, up, without
+from tests.installed import Up, up, without
 from tests.shop import make_project
+from tests.waiting import until
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 

@@ -6,8 +6,6 @@ import multiprocessing
 import os
 import signal
 import sqlite3
-import time
-from collections.abc import Callable
 from contextlib import closing
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -26,6 +24,7 @@ from rectory.workspace import Workspace
 from tasks import tune
 from tests.shop import make_project
 from tests.unit.tuning.conftest import prepare_data
+from tests.waiting import until
 
 # Catches workers at work, and so depends on how long a trial takes: not on a busy machine.
 pytestmark = pytest.mark.slow
@@ -53,13 +52,6 @@ def start(project: Path) -> BaseProcess:
     process = multiprocessing.get_context("spawn").Process(target=tune_here, args=(project,))
     process.start()
     return process
-
-
-def until(what: Callable[[], bool], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.05)
 
 
 def states(storage: Path) -> list[str]:
@@ -94,7 +86,7 @@ def test_a_killed_worker_costs_its_trial_and_a_killed_study_goes_on(tmp_path: Pa
     assert first.pid is not None
     os.kill(first.pid, signal.SIGKILL)
     first.join()
-    until(lambda: all(map(gone, workers)), 10)
+    until(lambda: all(map(gone, workers)), seconds=10)
     left = states(storage)
     assert "RUNNING" in left, "it was not killed at work"
 

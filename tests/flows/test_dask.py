@@ -7,8 +7,7 @@ import os
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -32,6 +31,7 @@ from rectory.workspace import Workspace
 from tasks import tune
 from tests.shop import ROOT, make_project
 from tests.unit.tuning.conftest import prepare_data
+from tests.waiting import until
 
 CANDIDATES = ("popularity", "personal_frequency", "lightfm_hybrid")
 # Long enough to be caught at work: epochs go on without patience.
@@ -70,13 +70,6 @@ def _steps_of(worker: psutil.Popen) -> list[psutil.Process]:
         return [one for one in worker.children() if any(word.startswith("tasks.") for word in one.cmdline())]
     except psutil.NoSuchProcess:
         return []
-
-
-def until(what: Callable[[], bool], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +168,7 @@ def test_what_nobody_waits_for_any_more_is_stopped(shop: Workspace, cluster: Clu
     with engine_of(params, shop) as engine, engine.start(StepCommand("train", shop, "lightfm_hybrid")) as running:
         until(lambda: bool(cluster.at_work()))
         assert running.wait(0) is None
-    until(lambda: not cluster.at_work(), 30)
+    until(lambda: not cluster.at_work(), seconds=30)
 
 
 def test_user_shards_are_scored_to_the_same_bytes(shop: Workspace, params: Params) -> None:

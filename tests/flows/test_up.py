@@ -15,8 +15,9 @@ import pytest
 
 from rectory.registry.connection import Connection
 from rectory.workspace import Workspace
-from tests.installed import Up, answers, until
+from tests.installed import Up, answers
 from tests.shop import make_project
+from tests.waiting import until
 
 pytestmark = pytest.mark.server
 

@@ -19,8 +19,9 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.installed import PATIENCE, S3, Postgres, Up, environment, until, up, without
+from tests.installed import PATIENCE, S3, Postgres, Up, environment, up, without
 from tests.shop import make_project
+from tests.waiting import until
 
 pytestmark = [
     pytest.mark.server,

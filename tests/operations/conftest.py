@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -27,19 +26,11 @@ from rectory.registry import audit
 from rectory.registry.store import ModelStore
 from rectory.workspace import Workspace
 from tests.shop import ROOT, make_project
+from tests.waiting import until
 
 BIN = Path(sys.executable).parent
 PATIENCE = 600.0
 KEPT = ("personal_frequency",)
-
-
-def until(condition: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
-    """The condition's value as soon as it is true."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"waited {seconds:.0f} s in vain: {what}"
-        time.sleep(0.2)  # Between two looks.
-    return value
 
 
 def small_shop(folder: Path) -> Path:

@@ -16,8 +16,9 @@ from flows.deployments import DEPLOYMENTS, POOL
 from flows.limits import LIMITS
 from rectory.files import read_json
 from rectory.registry.store import blocked
-from tests.operations.conftest import Station, set_params, until
+from tests.operations.conftest import Station, set_params
 from tests.shop import ROOT
+from tests.waiting import until
 
 pytestmark = pytest.mark.server
 

@@ -8,13 +8,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
+
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_SECONDS = 120.0
@@ -27,16 +29,6 @@ from rectory.serving.server import serve
 from rectory.workspace import Workspace
 serve(Workspace(sys.argv[1], sys.argv[1]), ServeParams.model_validate_json(sys.argv[2]), application=sys.argv[3])
 """
-
-
-def until(what: Callable[[], Any], seconds: float = DEADLINE_SECONDS, every: float = 0.02) -> Any:
-    """Wait for a condition; gives its first true value."""
-    deadline = time.monotonic() + seconds
-    while not (found := what()):
-        if time.monotonic() > deadline:
-            raise AssertionError(f"waited {seconds:.0f} s in vain for {what}")
-        time.sleep(every)
-    return found
 
 
 @dataclass

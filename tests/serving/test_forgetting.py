@@ -22,8 +22,9 @@ from rectory.serving.service import Champions, Service
 from rectory.serving.store import Store
 from rectory.workspace import Workspace
 from tests.serving.popular_engine import PopularEngine
-from tests.serving.running import serving, until
+from tests.serving.running import serving
 from tests.shop import make_project
+from tests.waiting import until
 
 WHO = "zebra-4711"
 LIVE = """

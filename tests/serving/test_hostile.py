@@ -18,7 +18,8 @@ from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 
-from tests.serving.running import Server, serving, until
+from tests.serving.running import Server, serving
+from tests.waiting import until
 
 SECONDS_OF_A_REQUEST = 3.0
 

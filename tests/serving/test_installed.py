@@ -25,9 +25,10 @@ from rectory.registry.record import DIGESTS_FILE
 from rectory.registry.sample_lists import SAMPLE_FILE
 from rectory.registry.store import ModelStore, Version
 from rectory.workspace import Workspace
-from tests.serving.running import ROOT, Server, until
+from tests.serving.running import ROOT, Server
 from tests.shop import make_project
 from tests.unit.registry.conftest import Bench, small_params
+from tests.waiting import until
 
 CANDIDATES = ("popularity", "personal_frequency")
 SWAPS = 20

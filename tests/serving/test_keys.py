@@ -18,7 +18,7 @@ from rectory.serving.server import is_loopback, keys_asked
 from rectory.serving.service import Champions, Service
 from rectory.serving.store import Store
 from tests.serving.popular_engine import PopularEngine
-from tests.serving.running import until
+from tests.waiting import until
 
 PUBLIC = "0.0.0.0"  # noqa: S104 - nothing binds to it
 

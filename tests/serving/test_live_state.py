@@ -19,7 +19,7 @@ from rectory.serving.store import Store
 from rectory.serving.types import Event, Item, Request, User
 from rectory.workspace import Workspace
 from tests.serving.popular_engine import PopularEngine
-from tests.serving.running import until
+from tests.waiting import until
 
 
 def event(number: int, user: str = "u", item: str = "i", at: float | None = None, **context: object) -> Event:

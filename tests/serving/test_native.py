@@ -11,7 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.serving.running import Server, serving, until
+from tests.serving.running import Server, serving
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")

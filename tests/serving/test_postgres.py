@@ -23,8 +23,9 @@ from rectory.serving.log_queries import LogQueries
 from rectory.serving.store import EventStoreError, Store
 from rectory.serving.types import Answer, Event, Item, Shown
 from rectory.workspace import Workspace
-from tests.serving.running import serving, until
+from tests.serving.running import serving
 from tests.serving.test_events_source import CARD
+from tests.waiting import until
 
 
 def programs() -> Path | None:

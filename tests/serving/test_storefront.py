@@ -14,7 +14,8 @@ from rectory.serving.live_metrics import Attribution, live_metrics
 from rectory.serving.store import Store
 from rectory.workspace import Workspace
 from tests.serving.browser import browser
-from tests.serving.running import Server, serving, until
+from tests.serving.running import Server, serving
+from tests.waiting import until
 
 EVIL = "<script>document.title='taken'</script>"
 

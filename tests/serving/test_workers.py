@@ -17,7 +17,8 @@ from rectory.serving.event_log import EventLog
 from rectory.serving.notifier import Notifier
 from rectory.serving.store import Store
 from rectory.serving.types import Event
-from tests.serving.running import serving, until
+from tests.serving.running import serving
+from tests.waiting import until
 
 
 def seconds_until_known(source: str, other: str, item: str) -> float:

@@ -9,8 +9,7 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from flows.installation import marked, ports
 from flows.installation.services import Service
 from flows.installation.supervisor import DONE, FAILED, HEALTHY, Pace, Supervisor, _rotate
 from rectory.errors import RectoryError
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[3]
 PATIENCE = 60.0
@@ -45,14 +45,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def until(condition: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + PATIENCE
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"waited {PATIENCE:.0f} s in vain: {what}"
-        time.sleep(0.02)  # Between two looks.
-    return value
 
 
 def server(name: str, folder: Path, **more: Any) -> Service:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving.running import until
+from tests.waiting import until
 
 PRINTS_ON = """
 import sys, time
