@@ -44,7 +44,7 @@ D = 64
 _CLUSTERS = 1000
 _WITHIN = 0.6
 """Spread of tastes in a cluster, where that of the clusters is 1."""
-_FALL = 0.75
+_FALL = 1.0
 """Singular values fall as k to the minus this. Those of LightFM on Complete Journey fall faster (1.1 to 1.4)."""
 _ROWS_PER_USER = 10
 _DAYS = 90

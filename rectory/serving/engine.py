@@ -20,7 +20,7 @@ from rectory.serving.links import EARLIER, STEPS, Links
 from rectory.serving.mixing import PLACE, Mix
 from rectory.serving.reasons import champion_words, reasons_for, why_not_stages
 from rectory.serving.shelf import Shelf
-from rectory.serving.signals import View, World, look
+from rectory.serving.signals import Places, View, World, look
 from rectory.serving.trends import Trend
 from rectory.serving.types import Answer, Event, Item, ItemFacts, NotKnown, Request, Rung, Shown, User, Why, WhyNot
 
@@ -112,6 +112,7 @@ class LiveEngine:
             shelf=shelf,
             settings=mix.settings,
             repeats=champion.bundle.repeats,
+            places=Places(),
             newest=_first_taken(log, n),
         )
         self._mix, self._weights = mix, mix.vector

@@ -29,45 +29,90 @@ _NEW_DAYS = 7.0
 _JUST_SECONDS = 3600.0
 _TASTE_DECAY = 0.9
 """Weight of a step back in the profile that content is compared with."""
+_DENSE = 16
+"""Items for each link up to which a sum for every item is cheaper than to find out which items there are."""
 _TINY = 5e-324
 """The smallest number above 0."""
-_EVERY = 8
 _FAINT = 0.005
 """Weight of a step back below which an interaction is not asked any more."""
 
 
+class Places:
+    """Where items stand in a list, found without sorting: a cell for each item, whatever an earlier list left in it."""
+
+    def __init__(self) -> None:
+        self._cell: Int32Array = np.zeros(0, dtype=np.int32)
+
+    def grow(self, n_items: int) -> None:
+        """Room for codes below n_items."""
+        if len(self._cell) < n_items:
+            self._cell = np.zeros(n_items + n_items // 8, dtype=np.int32)
+
+    def last_of_equals(self, codes: Int32Array) -> Int32Array:
+        """(m,) for each of the codes the place of the last one that is equal to it."""
+        self._cell[codes] = np.arange(len(codes), dtype=np.int32)
+        return self._cell[codes]
+
+    def find(self, items: Int32Array, codes: Int32Array) -> tuple[Int32Array, BoolArray]:
+        """Place in the distinct `codes` of each item, and whether it is there at all."""
+        self.last_of_equals(codes)
+        place = np.minimum(self._cell[items], max(len(codes) - 1, 0))
+        return place, codes[place] == items if len(codes) else np.zeros(len(items), dtype=bool)
+
+
 @dataclass(frozen=True)
 class Pull:
-    """What a history says of all items, kept as links so that it can be told which of them spoke.
+    """What a history says of items, kept as links so that it can be told which of them spoke.
 
-    total: (n_items,) sum of the links' values. column, value, source: of each link; source is a code.
+    codes: distinct items; None: all items, where they are so few that sums for all cost less than to find these.
+    total: of each, the sum of its links' values. column, value, source: of each link; column is the item spoken for,
+    source the one that speaks.
     """
 
+    codes: Int32Array | None
     total: Float64Array
     column: Int32Array
     value: Float64Array
     source: Int32Array
 
     @classmethod
-    def of(cls, links: tuple[Int32Array, Float64Array, Array], items: Int32Array, n_items: int) -> Pull:
+    def of(cls, links: tuple[Int32Array, Float64Array, Array], items: Int32Array, places: Places, n_items: int) -> Pull:
+        """Sum up links from `items`; the cost goes with the links, not with all items."""
         column, value, place = links
-        return cls(np.bincount(column, value, n_items).astype(np.float64, copy=False), column, value, items[place])
+        if n_items <= _DENSE * len(column):
+            sums = np.asarray(np.bincount(column, value, n_items), dtype=np.float64)
+            return cls(None, sums, column, value, items[place])
+        last = places.last_of_equals(column)
+        sums = np.asarray(np.bincount(last, value, len(column)), dtype=np.float64)
+        kept = np.flatnonzero(last == np.arange(len(last)))
+        return cls(column[kept], sums[kept], column, value, items[place])
 
     def top(self, n: int, allowed: BoolArray) -> Int32Array:
         """Codes of the n strongest that are allowed."""
-        least = self._least(n)
-        some = np.flatnonzero(self.total >= least)
-        some = some[allowed[some]]
-        if len(some) < n and least > _TINY:
-            some = np.flatnonzero((self.total > 0) & allowed)
+        if self.codes is None:
+            some = np.flatnonzero(self.total >= self._least(n))
+            some = some[allowed[some]]
+            if len(some) < n:
+                some = np.flatnonzero((self.total > 0) & allowed)
+        else:
+            some = np.flatnonzero((self.total > 0) & allowed[self.codes])
         if len(some) > n:
             some = some[np.argpartition(self.total[some], len(some) - n)[len(some) - n :]]
-        return some.astype(np.int32)
+        return some.astype(np.int32) if self.codes is None else self.codes[some]
 
     def _least(self, n: int) -> float:
         """A total that at least n items reach, if so many have any: the n-th largest of every eighth item."""
-        some = self.total[::_EVERY]
+        some = self.total[::8]
         return max(float(np.partition(some, len(some) - n)[len(some) - n]), _TINY) if len(some) > n else _TINY
+
+    def totals(self, items: Int32Array, places: Places) -> Float64Array:
+        """(m,) sums of some items, 0 of those that nothing speaks for."""
+        if self.codes is None:
+            return self.total[items]
+        place, found = places.find(items, self.codes)
+        sums = np.zeros(len(items))
+        sums[found] = self.total[place[found]]
+        return sums
 
     def sources_of(self, item: int) -> dict[int, float]:
         """Item of the history -> its part of the total of `item`."""
@@ -99,6 +144,7 @@ class World:
     shelf: Shelf
     settings: Settings
     repeats: bool
+    places: Places
     newest: dict[int, float]
     """Code -> moment it was posted or first taken; the latest items, most recent last."""
 
@@ -127,12 +173,13 @@ def look(
     """
     ranked, now_ranked = lists
     n_items = len(world.shelf.items)
+    world.places.grow(n_items)
     settings = world.settings
     recent = taken.last(RECENT)
     steps = recent.steps_back(settings.moment_seconds)
     links = world.links
     like, following, beside = (
-        _pull(ask, recent.items, np.power(decay, steps), n_items)
+        _pull(ask, recent.items, np.power(decay, steps), world.places, n_items)
         for ask, decay in (
             (links.liked, settings.like_decay),
             (links.next, settings.next_decay),
@@ -160,11 +207,11 @@ def look(
     return View(items, x, like, following, beside, profile)
 
 
-def _pull(ask: Asking, items: Int32Array, weights: Array, n_items: int) -> Pull:
+def _pull(ask: Asking, items: Int32Array, weights: Array, places: Places, n_items: int) -> Pull:
     """What those items of a history that still weigh something say."""
     lately = weights > _FAINT
     items = items[lately]
-    return Pull.of(ask(items, weights[lately]), items, n_items)
+    return Pull.of(ask(items, weights[lately]), items, places, n_items)
 
 
 def _signals(
@@ -185,7 +232,7 @@ def _signals(
         x[place, PLACE[name]] = near(np.arange(len(ranked.items)))[found]
         x[place, PLACE[f"{name}_height"]] = ranked.heights[found]
     for pull, name in zip(pulls, ("like", "next", "near"), strict=True):
-        value = pull.total[items]
+        value = pull.totals(items, world.places)
         most = float(value.max(initial=0.0))
         if most > 0:
             x[:, PLACE[name]] = value / most

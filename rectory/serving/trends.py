@@ -35,7 +35,8 @@ class Trend:
         self._items = n_items
         self._most = float(self._value.max(initial=0.0))
         self._top: Int32Array = np.zeros(0, dtype=np.int32)
-        self._events_since_top = _STALE_EVENTS
+        # What may have come among the first since they were found; None: anything.
+        self._risen: list[int] | None = None
 
     def grow(self, n_items: int) -> None:
         """Room for codes below n_items."""
@@ -56,17 +57,25 @@ class Trend:
         value = max(self._value[item] + weight * 2.0 ** max(lives, -1000.0), 0.0)
         self._value[item] = value
         self._most = max(self._most, value)
-        self._events_since_top += 1
+        if weight < 0:
+            self._risen = None
+        elif self._risen is not None:
+            self._risen.append(item)
 
     def shares(self, items: Array) -> Float64Array:
         """(m,) value of each item as a share of the largest, in [0, 1]."""
         return self._value[items] / (self._most or 1.0)
 
     def top(self, n: int) -> Int32Array:
-        """Codes of about the n largest, the largest first; renewed every few events."""
-        if self._events_since_top >= _STALE_EVENTS or len(self._top) < min(n, self._items):
-            self._top = self.best_of(np.arange(self._items), n)
-            self._events_since_top = 0
+        """Codes of about the n largest, the largest first; renewed every few events.
+
+        Fading touches all alike: only what was taken since can have come among them.
+        """
+        if self._risen is None or len(self._top) < min(n, self._items):
+            self._top, self._risen = self.best_of(np.arange(self._items), n), []
+        elif len(self._risen) >= _STALE_EVENTS:
+            some = np.unique(np.concatenate([self._top, np.array(self._risen, dtype=np.int32)]))
+            self._top, self._risen = self.best_of(some, n), []
         return self._top
 
     def best_of(self, allowed: Array, n: int) -> Int32Array:
