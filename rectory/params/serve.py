@@ -55,8 +55,9 @@ class ServeParams(Section):
     """A new champion is refused when one in ten of its answers takes longer than this,"""
     most_times_slower: Annotated[float, Field(ge=1)] = 5.0
     """or than so many times the serving model's."""
-    warm_seconds: Annotated[float, Field(ge=0, le=600)] = 2.0
-    """How long lists are made in advance while a model is loaded, for those who took something last."""
+    warm_seconds: Annotated[float, Field(ge=0, le=600)] = 5.0
+    """Processor time for lists that are made in advance for those who took something last: before a new champion takes
+    over, and beside the first answers of a service that starts."""
     max_waiting_answers: Annotated[int, Field(ge=1)] = 50_000
     """Answers (exposures) that may wait to be written; past it the oldest are given up and counted."""
     storefront: bool = True

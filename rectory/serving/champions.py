@@ -41,16 +41,20 @@ def champions(workspace: Workspace, params: ServeParams) -> Champions:
         lists = sample_lists(engine.champion.bundle) if noted is None else read_json(noted)
         if (fault := difference(lists, lambda user: engine.batch_list(user, COMPARED))) is not None:
             raise DataError(f"version {version} ({registered.candidate}) cannot be served: {fault}.")
-        engine.warm(params.warm_seconds)
         return engine
+
+    def warm(engine: Engine) -> None:
+        if isinstance(engine, LiveEngine):
+            engine.warm(params.warm_seconds)
 
     def check(engine: Engine, serving: Engine | None) -> str | None:
         users = _sample(engine)
         if reason := Answers(users)(engine, serving):
             return reason
         if serving is None:
-            # A slow model is better than none.
+            # A slow model is better than none, and one that is warmed while it serves better than a later one.
             return None
+        warm(engine)
         return Latency(users, params.slowest_milliseconds, params.most_times_slower)(engine, serving)
 
     def told(swap: Swap) -> None:
@@ -58,7 +62,7 @@ def champions(workspace: Workspace, params: ServeParams) -> Champions:
         if swap.replaced is not None or swap.outcome == "refused":
             audit.append(workspace, "live model", asdict(swap))
 
-    return Champions(current, load, [check], told)
+    return Champions(current, load, [check], told, warm)
 
 
 def _sample(engine: Engine) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import logging
 import os
 import sys
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _log = logging.getLogger("rectory.serving")
-_TURN_SECONDS = 2e-4
+_TURN_SECONDS = 5e-4
 _BACKGROUND = 10
 _KEPT_BYTES = 1 << 28
 _LARGEST_BLOCK_BYTES = 32 << 20
@@ -58,3 +59,11 @@ def step_back() -> None:
     """The calling thread works with what processor time others leave, for good. Linux alone has this for a thread."""
     if sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + _BACKGROUND)
+
+
+def keep_from_collector() -> None:
+    """What is there now is not looked through again for rings of dead objects: with a model that stops all for 0.3 s.
+
+    What nobody holds any more is freed as before; a model has no rings.
+    """
+    gc.freeze()

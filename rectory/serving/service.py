@@ -20,7 +20,7 @@ from rectory.serving.live_state import LiveState, OtherLog
 from rectory.serving.log_queries import Kept, LogQueries
 from rectory.serving.marks import Forgotten
 from rectory.serving.notifier import Notifier
-from rectory.serving.process import step_back
+from rectory.serving.process import keep_from_collector, step_back
 from rectory.serving.rules import Rules
 from rectory.serving.slot import Check, ModelSlot, Swap
 from rectory.serving.store import EventStoreError, Store
@@ -51,12 +51,14 @@ class Champions:
 
     current: version that holds the seat now, None before the first; load: its engine. Both raise RectoryError.
     checks: what a loaded engine must show before it answers. told: hears of each swap and refusal.
+    warm: makes the first engine of a process quicker while it answers already; a later one is warm before.
     """
 
     current: Callable[[], str | None]
     load: Callable[[str], Engine]
     checks: Sequence[Check] = ()
     told: Callable[[Swap], None] = lambda _: None
+    warm: Callable[[Engine], None] = lambda _: None
 
 
 class Service:
@@ -92,7 +94,7 @@ class Service:
         )
         self.last_swap: Swap | None = None
         self.store_error: str | None = None
-        self._told = champions.told
+        self._told, self._warm = champions.told, champions.warm
         self._recent: OrderedDict[str, Kept] = OrderedDict()
         self._recent_lock = threading.Lock()
         self._wake = threading.Event()
@@ -216,6 +218,7 @@ class Service:
     def _swapped(self, swap: Swap) -> None:
         self.last_swap = swap
         if swap.outcome == "seated":
+            keep_from_collector()
             _log.info("version %s serves, %.1f s after it was named", swap.version, swap.seconds)
         else:
             _log.error("version %s is refused, %s stays: %s", swap.version, swap.replaced or "nobody", swap.reason)
@@ -270,12 +273,13 @@ class Service:
 
     def _watch(self) -> None:
         """Seat whoever holds the seat, again and again; soon while nobody serves."""
-        failures, stepped_back = 0, False
+        failures, serving = 0, False
         while not self._ending.is_set():
-            if self.slot.ready and not stepped_back:
+            if not serving and (engine := self.slot.engine) is not None:
                 # From now on there is somebody whose answers a load could slow down.
+                serving = True
                 step_back()
-                stepped_back = True
+                self._warm(engine)
             anew, self._other_log = self._other_log, False
             try:
                 swap = self.slot.look(anew=anew)

@@ -18,8 +18,9 @@ from rectory.serving.trends import Trend
 
 Asking = Callable[[Int32Array, Array], tuple[Int32Array, Float64Array, Array]]
 """Items and weights -> links: column, value, place in the items."""
-RECENT = 100
-"""Interactions of a history that are looked at for what goes with them."""
+RECENT = 64
+"""Interactions of a history that are looked at for what goes with them. 100 gave the same hit@10 on the validation
+windows of MovieLens-100K and Complete Journey."""
 OWN = 4096
 """Interactions of a history that are counted for what the user takes again."""
 FROM_EACH = 100
