@@ -287,7 +287,7 @@ class LiveEngine:
             self._champion.rehearse(self._latest)
         until, done = time.thread_time() + seconds, 0
         users = self._histories.latest_first()
-        users = users[users < self._champion.n_users]
+        users = users[(users < self._champion.n_users) & ~np.isin(users, list(self._forgotten))]
         for start in range(0, len(users), _WARM_AT_ONCE):
             if time.thread_time() > until:
                 break

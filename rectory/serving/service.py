@@ -275,16 +275,16 @@ class Service:
         """Seat whoever holds the seat, again and again; soon while nobody serves."""
         failures, serving = 0, False
         while not self._ending.is_set():
-            if not serving and (engine := self.slot.engine) is not None:
-                # From now on there is somebody whose answers a load could slow down.
-                serving = True
-                step_back()
-                self._warm(engine)
             anew, self._other_log = self._other_log, False
             try:
                 swap = self.slot.look(anew=anew)
                 self._other_log |= anew and swap is None
                 failures = 0
+                if not serving and (engine := self.slot.engine) is not None:
+                    # From now on there is somebody whose answers a load could slow down.
+                    serving = True
+                    step_back()
+                    self._warm(engine)
             except Exception:  # noqa: BLE001 - whatever a model store raises; the trace is logged
                 failures += 1
                 self._other_log |= anew

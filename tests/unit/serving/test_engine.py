@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from rectory.params.candidates import PersonalFrequencyParams
 from rectory.serving.mixing import Mix
 from rectory.serving.types import Item, NotKnown, Request, User
 from tests.unit.serving.small import NOW, bought, ids, small_engine
@@ -193,3 +194,18 @@ def test_why_not_tells_the_stage():
     last = ids(engine.recommend(Request("s", n=19, where={"group": "1"}, now=NOW + 2)))[-1]
     stage = {name: text for name, _, text in engine.why_not(request, last).stages}
     assert "below place 3" in stage["ranked"]
+
+
+@pytest.mark.parametrize("repeats", [True, False])
+def test_lists_made_in_advance_are_those_that_would_be_asked_for(repeats):
+    params = PersonalFrequencyParams(kind="personal_frequency")
+    asked, warmed = (small_engine(Mix.frozen(), repeats=repeats, params=params) for _ in range(2))
+    gone = warmed.user_ids[3]
+    for engine in (asked, warmed):
+        engine.forget(gone)
+    assert warmed.warm(30.0) == sum(len(asked.taken(user)) > 0 for user in asked.user_ids) > 50
+    assert warmed.user_code(gone) not in warmed.champion._lists
+    for user in asked.user_ids:
+        expected, found = (engine.recommend(Request(user, n=5)) for engine in (asked, warmed))
+        assert [one.item_id for one in found.items] == [one.item_id for one in expected.items]
+    assert small_engine(params=params).warm(0.0) <= 128
