@@ -23,6 +23,7 @@ PRIOR = 4.0
 _NEGATIVES = 4.0
 """Weight of a user's misses against the same user's hits."""
 _ROWS_OF_A_FEW = 2000
+"""About ten users' proposals; below it one thread scores them."""
 _LEVEL = -1.5
 """About the log odds of a hit under these weights; it moves no order."""
 _WORDS = {

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from rectory.files import read_parquet
 from rectory.workspace import Workspace
 from tests.flows.conftest import Installation
 from tests.shop import make_project
+from tests.waiting import until
 
 pytestmark = [pytest.mark.xdist_group("backtest"), pytest.mark.server]
 
@@ -50,10 +50,12 @@ class Machine:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        deadline = time.monotonic() + 300
-        while not list(self.shop.folder.glob(f"runs/backtest-*/dates/{after}")):
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.05)
+
+        def noted() -> bool:
+            assert process.poll() is None, f"ended with {process.returncode}"
+            return bool(list(self.shop.folder.glob(f"runs/backtest-*/dates/{after}")))
+
+        until(noted, f"{after} is noted", 300)
         process.send_signal(signal.SIGKILL)
         process.wait()
 

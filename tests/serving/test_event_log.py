@@ -7,7 +7,6 @@ import json
 import random
 import sqlite3
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -84,8 +83,10 @@ def test_who_waits_while_one_commits_goes_to_disk_together(path: Path) -> None:
     commits = []
     log = EventLog(Store(f"sqlite:///{path}"), committed=lambda: commits.append(1))
     log.open()
-    blocker = log.writer.do(lambda _: time.sleep(0.3))
+    all_wait = threading.Event()
+    blocker = log.writer.do(lambda _: all_wait.wait(60))
     waiting = [log.append([event(at)]) for at in range(200)]
+    all_wait.set()
     blocker.result()
     assert all(one.result().accepted == 1 for one in waiting)
     assert len(commits) <= 3, "one fsync for each event would be 200"
