@@ -161,16 +161,16 @@ def top_by_product(
     """(1, k) list by the product of the (d,) query with each of the model's factors.
 
     Args:
-        exclude: codes that are not recommended. items: codes that may be; None: all.
+        exclude: codes that are not recommended. items: codes that may be, ascending; None: all.
     """
     factors, nearest = model.factors, model.nearest
     fetch = k + (0 if exclude is None else len(exclude)) + (0 if items is None else 2 * k)
-    if nearest is not None and fetch <= min(_MOST, len(factors)):
+    if nearest is not None and fetch <= min(_MOST, len(factors)) and (items is None or len(items)):
         codes = nearest.near(query, fetch)
         if exclude is not None:
             codes = codes[~np.isin(codes, exclude)]
         if items is not None:
-            codes = codes[np.isin(codes, items)]
+            codes = codes[np.take(items, np.searchsorted(items, codes), mode="clip") == codes]
         if len(codes) >= k:
             scores = factors[codes] @ query
             first = np.lexsort((codes, -scores))[:k]

@@ -52,7 +52,7 @@ class ServeParams(Section):
     look_seconds: Annotated[float, Field(gt=0, le=3600)] = 3.0
     """How often the model store is asked who the champion is; a new one is loaded beside the old one and checked."""
     slowest_milliseconds: Annotated[float, Field(gt=0)] = 100.0
-    """A new champion is refused when one in ten of its answers takes longer than this,"""
+    """A new champion is refused when one in ten of its answers takes more processor time than this,"""
     most_times_slower: Annotated[float, Field(ge=1)] = 5.0
     """or than so many times the serving model's."""
     warm_seconds: Annotated[float, Field(ge=0, le=600)] = 5.0

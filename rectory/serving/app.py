@@ -61,12 +61,13 @@ def create_app(service: Service, *, keys_asked: bool, manage: bool = True) -> Fa
         redirect_slashes=False,
     )
     app.state.service = service
+    # Routers are asked in turn whether a path is theirs: what is asked for most comes first.
     for router in (
+        list_router,
         feedback_router,
+        native_router,
         item_router,
         user_router,
-        list_router,
-        native_router,
         health_router,
         metrics_router,
     ):

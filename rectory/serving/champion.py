@@ -12,6 +12,7 @@ from scipy.sparse import csr_array
 from rectory.arrays import Float32Array, Int32Array
 from rectory.models.bundle import Bundle
 from rectory.models.live_history import LiveHistory, SupportsHistory
+from rectory.models.nearest import SupportsNearest, top_by_product
 from rectory.models.protocol import NO_ITEM
 from rectory.serving.histories import Taken
 
@@ -46,6 +47,9 @@ class Champion:
         self.bundle = bundle
         self.n_users, self.n_items = len(bundle.users), len(bundle.items)
         self._reader = bundle.model if isinstance(bundle.model, SupportsHistory) else None
+        # Among very many items a search answers one user at once; a whole product is for many users.
+        model: object = bundle.model
+        self._searched = model if isinstance(model, SupportsNearest) and model.nearest is not None else None
         self._lists: OrderedDict[int, tuple[Ranked, int]] = OrderedDict()
         self.trained_until = float(pd.Timestamp(bundle.trained_until).value / 1e9)
         self._now: OrderedDict[int, tuple[Ranked, int, float]] = OrderedDict()
@@ -92,12 +96,12 @@ class Champion:
         return ranked
 
     def of_batch(self, user: int) -> Ranked:
-        """The list with what the training knew of the user, as batch scoring makes it. It is not kept."""
-        if self.bundle.repeats or not 0 <= user < self.n_users:
-            return self._asked(user if 0 <= user < self.n_users else NO_ITEM, None)
+        """The list with what the training knew of the user, as batch scoring makes it: exact. It is not kept."""
+        known = user if 0 <= user < self.n_users else NO_ITEM
+        if self.bundle.repeats or known == NO_ITEM:
+            return self._exact(known, None)
         seen = self.bundle.seen
-        items = seen.indices[seen.indptr[user] : seen.indptr[user + 1]].astype(np.int32)
-        return self._asked(user, Taken(items, np.zeros(len(items)), np.ones(len(items), dtype=np.float32)))
+        return self._exact(known, np.unique(seen.indices[seen.indptr[user] : seen.indptr[user + 1]]).astype(np.int32))
 
     def rehearse(self, now: float) -> None:
         """Answer a stranger who has just taken something: what a first answer has to work out is worked out then."""
@@ -135,13 +139,20 @@ class Champion:
         return ranked
 
     def _asked(self, user: int, seen: Taken | None) -> Ranked:
-        exclude = None
-        if seen is not None:
-            items = np.unique(seen.items[seen.items < self.n_items])
-            ones = np.ones(len(items), dtype=np.float32)
-            exclude = csr_array((ones, items, np.array([0, len(items)])), shape=(1, self.n_items))
+        exclude = None if seen is None else np.unique(seen.items[seen.items < self.n_items])
+        if self._searched is not None:
+            query = self._searched.queries[user]
+            top = top_by_product(self._searched, query, DEPTH, exclude, self._available)
+            return Ranked.of(top.items[0], top.scores[0])
+        return self._exact(user, exclude)
+
+    def _exact(self, user: int, exclude: Int32Array | None) -> Ranked:
+        without = None
+        if exclude is not None:
+            ones = np.ones(len(exclude), dtype=np.float32)
+            without = csr_array((ones, exclude, np.array([0, len(exclude)])), shape=(1, self.n_items))
         asked = np.array([user], dtype=np.int32)
-        top = self.bundle.model.recommend(asked, DEPTH, exclude=exclude, items=self._available)
+        top = self.bundle.model.recommend(asked, DEPTH, exclude=without, items=self._available)
         return Ranked.of(top.items[0], top.scores[0])
 
     def forget(self, user: int) -> None:

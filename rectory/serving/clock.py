@@ -1,12 +1,15 @@
-"""The time that events are stamped with. It does not run backwards when the machine's clock does."""
+"""The time that events are stamped with, and the time that a model lives in."""
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
 
 _MEND_SECONDS = 86_400.0
+_PAUSE_SECONDS = 30 * 86_400.0
+"""An ended log of which nothing was heard for longer has stood still."""
 
 
 class Clock:
@@ -33,3 +36,47 @@ class Clock:
         """Go on from `moment`: the newest that an earlier process had stamped."""
         with self._lock:
             self._latest = max(self._latest, moment)
+
+
+class LogTime:
+    """The time that a model lives in, where its log has ended years ago: it goes on from the log's end.
+
+    Without it the first click of today would make the newest row of such a log nine years old: all that fades would
+    have faded. A log that still grows has the clock's time.
+
+    Args:
+        end: newest moment of the log, in seconds. ended: the card calls it historic.
+    """
+
+    def __init__(self, end: float, *, ended: bool) -> None:
+        self.latest, self._ended = end, ended
+        self._pause, self._live_from = 0.0, math.inf
+
+    def of(self, moment: float) -> float:
+        """A moment of the clock, or one within the log, in the model's time."""
+        moved = moment - self._pause if moment >= self._live_from else moment
+        return self.latest if self._stood_still(moved) else moved
+
+    def learned(self, moment: float) -> float:
+        """The same for something that happened: after a long pause the model's time goes on from here."""
+        moved = moment - self._pause if moment >= self._live_from else moment
+        if self._stood_still(moved):
+            self._pause += moved - self.latest
+            self._live_from, moved = moment, self.latest
+        self.reached(moved)
+        return moved
+
+    def reached(self, moment: float) -> None:
+        """It is at least so late, in the model's time."""
+        self.latest = max(self.latest, moment)
+
+    def back(self, moment: float) -> float:
+        """What `of` made of a live moment, on the clock again."""
+        return moment + self._pause if moment + self._pause >= self._live_from else moment
+
+    def now(self) -> float:
+        """The clock's time; of an ended log its newest moment."""
+        return self.latest if self._ended else max(time.time(), self.latest)
+
+    def _stood_still(self, moved: float) -> bool:
+        return self._ended and moved > self.latest + _PAUSE_SECONDS

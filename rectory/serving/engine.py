@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import RLock
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ import numpy as np
 from rectory.arrays import Array, BoolArray, Float64Array, Int32Array
 from rectory.features.training_set import SECONDS_PER_DAY
 from rectory.serving.champion import Champion
+from rectory.serving.clock import LogTime
 from rectory.serving.codes import UNKNOWN, Codes
 from rectory.serving.histories import Histories, Taken
 from rectory.serving.links import EARLIER, STEPS, Links
@@ -34,6 +36,8 @@ _NEWEST = 100
 """Items, posted or first taken latest, that are candidates for everybody."""
 _WARM_AT_ONCE = 128
 """Users whose lists are made in one turn: answers wait for it, some 40 ms among 100,000 items."""
+_BREATH_SECONDS = 0.002
+"""Between turns, for answers to pass."""
 _MAX_FUTURE_SECONDS = 300.0
 IMPRESSION = "impression"
 _PERSONAL = [place for name, place in PLACE.items() if name not in ("day", "week", "month", "new")]
@@ -80,7 +84,7 @@ class LiveEngine:
         users, items: codes, those of the bundle first.
         log: rows up to now. links: what goes with what. shelf: the catalogue.
         mix: weights of what is added up. taste: how events count.
-        historic: the log has ended: "now" is its newest event and not the clock's.
+        historic: the log has ended: what happens now follows its newest event (`LogTime`).
     """
 
     def __init__(
@@ -99,9 +103,9 @@ class LiveEngine:
     ) -> None:
         self._lock = RLock()
         self._champion, self._version = champion, version
-        self._users, self._items, self._taste, self._historic = users, items, taste, historic
+        self._users, self._items, self._taste = users, items, taste
         self._histories = Histories(log.user, log.item, log.time, log.weight, len(users))
-        self._latest = self._known_until = log.end
+        self._known_until, self._time = log.end, LogTime(log.end, ended=historic)
         self._forgotten: set[int] = set()
         n = len(items)
         day, week, month = (
@@ -155,7 +159,7 @@ class LiveEngine:
         with self._lock:
             taken = self._histories.of(self._users.code(user_id))
             names = [self._items.ids[code] for code in taken.items.tolist()]
-            return dict(zip(names, taken.time.tolist(), strict=True))
+            return dict(zip(names, map(self._time.back, taken.time.tolist()), strict=True))
 
     @property
     def user_ids(self) -> Sequence[str]:
@@ -181,11 +185,11 @@ class LiveEngine:
             for event in events:
                 weight = self._taste.of(event)
                 if weight > 0:
-                    moment = min(event.timestamp, event.received + _MAX_FUTURE_SECONDS)
+                    moment = self._time.learned(min(event.timestamp, event.received + _MAX_FUTURE_SECONDS))
                     self.take(self._users.add(event.user_id), event.item_id, moment, weight)
 
     def take(self, user: int, item_id: str, moment: float, weight: float) -> None:
-        """One interaction of a user's code."""
+        """One interaction of a user's code, in the model's time (`LogTime`)."""
         item = self._items.code(item_id)
         if item == UNKNOWN:
             item = self._items.add(item_id)
@@ -197,7 +201,7 @@ class LiveEngine:
         self._histories.add(user, item, moment, weight)
         for trend in self._world.trends:
             trend.add(item, moment, weight)
-        self._latest = max(self._latest, moment)
+        self._time.reached(moment)
 
     def unlearn(self, events: list[Event]) -> None:
         """Take events back: out of the user's history and out of what is popular. What followed what stays counted."""
@@ -206,9 +210,10 @@ class LiveEngine:
                 user, item = self._users.code(event.user_id), self._items.code(event.item_id)
                 if UNKNOWN in (user, item) or self._taste.of(event) == 0:
                     continue
-                weight = self._histories.remove(user, item, event.timestamp)
+                moment = self._time.of(event.timestamp)
+                weight = self._histories.remove(user, item, moment)
                 for trend in self._world.trends:
-                    trend.add(item, event.timestamp, -weight)
+                    trend.add(item, moment, -weight)
                 self._champion.forget(user)
 
     def forget(self, user_id: str) -> None:
@@ -228,7 +233,7 @@ class LiveEngine:
                 code = self._world.shelf.put(item)
                 self._grow()
                 if new:
-                    self._is_new(code, self._now(None) if item.timestamp is None else item.timestamp)
+                    self._is_new(code, self._now(item.timestamp))
 
     def remove_item(self, item_id: str) -> None:
         """Not recommended any more; what was learned of it stays."""
@@ -273,29 +278,41 @@ class LiveEngine:
             ranked = self._champion.of_batch(self._users.code(user_id))
             allowed = np.zeros(len(self._items), dtype=np.bool_)
             allowed[ranked.items] = True
-            view = look(self._world, Taken.nothing(), (ranked, None), allowed=allowed, now=self._latest)
+            view = look(self._world, Taken.nothing(), (ranked, None), allowed=allowed, now=self._time.latest)
             order = _first(view.x @ Mix.frozen().vector, n)
             return [self._items.ids[code] for code in view.items[order].tolist()]
 
     def warm(self, seconds: float) -> int:
-        """Make the champion's lists of those who were here last; how many were made.
+        """Make the lists of those who were here last, by the training and by what they took since; of how many users.
 
         Args:
             seconds: of processor time that it may take.
         """
         with self._lock:
-            self._champion.rehearse(self._latest)
+            self._champion.rehearse(self._time.latest)
         until, done = time.thread_time() + seconds, 0
         users = self._histories.latest_first()
         users = users[(users < self._champion.n_users) & ~np.isin(users, list(self._forgotten))]
         for start in range(0, len(users), _WARM_AT_ONCE):
             if time.thread_time() > until:
-                break
+                return done
             some = users[start : start + _WARM_AT_ONCE]
-            with self._lock:
+            with self._turn():
                 self._champion.warm(some, [self._histories.of(user) for user in some.tolist()])
             done += len(some)
+        for user in users.tolist() if self.uses_now else ():
+            if time.thread_time() > until:
+                break
+            with self._turn():
+                self._champion.now(user, self._histories.of(user), self._now(None), session=False)
         return done
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """The lock, for work in the background: one that is let go and taken again at once is got by nobody else."""
+        time.sleep(_BREATH_SECONDS)
+        with self._lock:
+            yield
 
     def recommend_many(self, requests: list[Request]) -> list[Answer]:
         """One answer for each request."""
@@ -400,9 +417,7 @@ class LiveEngine:
         return tuple(Shown(self._items.ids[codes[at]], float(score[at]), rung) for at in order.tolist())
 
     def _now(self, asked: float | None) -> float:
-        if asked is not None:
-            return asked
-        return self._latest if self._historic else max(time.time(), self._latest)
+        return self._time.now() if asked is None else self._time.of(asked)
 
     def _is_new(self, item: int, moment: float) -> None:
         newest = self._world.newest
@@ -429,7 +444,8 @@ class _Asked:
             user = UNKNOWN
         taken = engine._histories.of(user)
         session = [
-            (engine._items.code(event.item_id), event.timestamp, engine._taste.of(event)) for event in request.history
+            (engine._items.code(event.item_id), engine._time.of(event.timestamp), engine._taste.of(event))
+            for event in request.history
         ]
         session = [one for one in session if one[0] != UNKNOWN and one[2] > 0]
         if session:

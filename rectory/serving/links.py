@@ -21,24 +21,34 @@ _NEAR = 300
 """Items near each that are looked at, the strongest."""
 _SHRINK = 5.0
 """Counts added to those out of an item before they become shares: a rare item says little."""
-_NONE = np.zeros(0, dtype=np.int64)
 _DAMPING = 0.35
 """Power of an item's own number of interactions by which what is taken near it is divided."""
 
 
-def gathered(matrix: csr_array, rows: Array, weights: Array) -> tuple[Int32Array, Float64Array, Array]:
-    """Columns, weighted values and place in `rows` of all entries of some rows; rows beyond the matrix are empty."""
-    place = np.arange(len(rows))
-    if len(rows) and int(rows.max()) >= matrix.shape[0]:
-        place = np.flatnonzero(rows < matrix.shape[0])
-        rows, weights = rows[place], weights[place]
+def gathered(matrix: csr_array, rows: Array, weights: Array) -> tuple[Int32Array, Float32Array]:
+    """Columns and weighted values of all entries of some rows; rows beyond the matrix are empty."""
+    inside = rows < matrix.shape[0]
+    if not inside.all():
+        rows, weights = rows[inside], weights[inside]
     starts = matrix.indptr[rows]
     lengths = matrix.indptr[rows + 1] - starts
-    ends = np.cumsum(lengths)
-    # One repeat of places; all else is looked up by it.
-    row = np.repeat(np.arange(len(rows)), lengths)
-    at = np.arange(len(row)) + (starts - ends + lengths)[row]
-    return matrix.indices[at], matrix.data[at] * weights[row], place[row]
+    # Where each row's entries are, less the place at which they come to stand, plus that place.
+    at = np.repeat(starts - np.cumsum(lengths) + lengths, lengths)
+    at += np.arange(len(at), dtype=at.dtype)
+    values = matrix.data.take(at)
+    values *= np.repeat(weights.astype(values.dtype), lengths)
+    return matrix.indices.take(at), values
+
+
+def _narrow(matrix: csr_array) -> csr_array:
+    """With indices of four bytes, as codes are: half the memory to look through."""
+    narrow = csr_array(matrix.shape, dtype=np.float32)
+    narrow.data, narrow.indices = (
+        matrix.data.astype(np.float32, copy=False),
+        matrix.indices.astype(np.int32, copy=False),
+    )
+    narrow.indptr = matrix.indptr
+    return narrow
 
 
 class Counts:
@@ -58,28 +68,15 @@ class Counts:
             live = self._live[row] = _Row()
         live.add(column, weight)
 
-    def links(self, rows: Int32Array, weights: Array) -> tuple[Int32Array, Float64Array, Array]:
-        """Column, weighted count and place in `rows` of each entry; a column may stand twice."""
-        night = self.night
-        inside = np.minimum(rows, night.shape[0] - 1)
-        starts, ends = night.indptr[inside].tolist(), night.indptr[inside + 1].tolist()
-        columns, values, lengths = [], [], []
-        for row, start, end in zip(rows.tolist(), starts, ends, strict=True):
-            length = 0
-            if row < night.shape[0]:
-                columns.append(night.indices[start:end])
-                values.append(night.data[start:end])
-                length = end - start
-            live = self._live.get(row)
-            if live is not None:
-                columns.append(live.columns[: live.used])
-                values.append(live.values[: live.used])
-                length += live.used
-            lengths.append(length)
-        if not columns:
-            return _NONE.astype(np.int32), _NONE.astype(np.float64), _NONE
-        place = np.repeat(np.arange(len(rows)), lengths)
-        return np.concatenate(columns), np.concatenate(values) * weights[place], place
+    def links(self, rows: Int32Array, weights: Array) -> tuple[Int32Array, Float32Array]:
+        """Column and weighted count of each entry of some rows; a column may stand twice."""
+        columns, values = gathered(self.night, rows, weights)
+        live = [(self._live[row], at) for at, row in enumerate(rows.tolist()) if row in self._live]
+        if not live:
+            return columns, values
+        since = np.concatenate([row.values[: row.used] for row, _ in live])
+        since *= np.repeat(weights[[at for _, at in live]].astype(np.float32), [row.used for row, _ in live])
+        return np.concatenate([columns, *(row.columns[: row.used] for row, _ in live)]), np.concatenate([values, since])
 
 
 class _Row:
@@ -89,7 +86,7 @@ class _Row:
 
     def __init__(self) -> None:
         self.columns: Int32Array = np.empty(8, dtype=np.int32)
-        self.values: Float64Array = np.empty(8)
+        self.values: Float32Array = np.empty(8, dtype=np.float32)
         self.place: dict[int, int] = {}
         self.used = 0
 
@@ -132,10 +129,10 @@ class Links:
         taken: Float64Array,
         near: csr_array | None = None,
     ) -> None:
-        self.like = like
+        self.like, following = _narrow(like), _narrow(following)
         self._night = (following, out, taken)
         self._after = Counts(following)
-        self._near = Counts(beside(following) if near is None else near)
+        self._near = Counts(_narrow(beside(following) if near is None else near))
         self._out, self._taken = out.astype(np.float64), taken.astype(np.float64)
         self._damped = _damped(self._taken)
 
@@ -172,24 +169,24 @@ class Links:
             self._near.add(before, item, both)
             self._near.add(item, before, both)
 
-    def liked(self, items: Int32Array, weights: Array) -> tuple[Int32Array, Float64Array, Array]:
-        """What `items` speak for: column, value and place in `items` of each link."""
+    def liked(self, items: Int32Array, weights: Array) -> tuple[Int32Array, Float32Array]:
+        """What `items` speak for: column and value of each link."""
         return gathered(self.like, items, weights)
 
-    def next(self, items: Int32Array, weights: Array) -> tuple[Int32Array, Float64Array, Array]:
+    def next(self, items: Int32Array, weights: Array) -> tuple[Int32Array, Float32Array]:
         """What is taken after `items`, as shares of all that is."""
         return self._after.links(items, weights / (self._out[items] + _SHRINK))
 
-    def near(self, items: Int32Array, weights: Array) -> tuple[Int32Array, Float64Array, Array]:
+    def near(self, items: Int32Array, weights: Array) -> tuple[Int32Array, Float32Array]:
         """What is taken before or after `items`, popular ones damped."""
-        column, value, place = self._near.links(items, weights / np.sqrt(self._taken[items] + 1.0))
-        return column, value * self._damped[column], place
+        column, value = self._near.links(items, weights / np.sqrt(self._taken[items] + 1.0))
+        return column, value * self._damped[column]
 
     def row(self, item: int) -> Float64Array:
         """(n,) how much each item goes with one, in [0, 2]."""
         found = np.zeros(len(self._out))
         one = np.array([item], dtype=np.int32)
-        for column, value, _ in (self.liked(one, np.ones(1)), self.near(one, np.ones(1))):
+        for column, value in (self.liked(one, np.ones(1)), self.near(one, np.ones(1))):
             sums = np.bincount(column, value, len(found))
             found += sums / max(float(sums.max(initial=0.0)), 1e-9)
         return found
@@ -216,8 +213,8 @@ def beside(following: csr_array) -> csr_array:
     return strongest_per_row(csr_array(following + following.T), _NEAR)
 
 
-def _damped(taken: Float64Array) -> Float64Array:
-    return np.power(taken + 2.0, -_DAMPING)
+def _damped(taken: Float64Array) -> Float32Array:
+    return np.power(taken + 2.0, -_DAMPING).astype(np.float32)
 
 
 def steps_weight(steps: Array) -> Float32Array:

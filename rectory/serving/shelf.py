@@ -136,7 +136,7 @@ class Shelf:
         """(n_values,) of length 1: the weighted mean of the items' features; None: they have none."""
         if not self.names:
             return None
-        column, value, _ = gathered(self._matrix, items, np.asarray(weights, dtype=np.float64))
+        column, value = gathered(self._matrix, items, np.asarray(weights))
         found = np.bincount(column, value, len(self.names)).astype(np.float32)
         for item, weight in zip(items.tolist(), np.asarray(weights).tolist(), strict=True):
             if item in self._posted_rows:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import threading
+import urllib.error
 import urllib.request
 from base64 import b64encode
 from collections.abc import Iterator
@@ -22,7 +23,13 @@ from tests.waiting import until
 pytestmark = pytest.mark.server
 
 PASSWORD = "rectory:prefect-planted-secret"
-SECRETS = {"PREFECT_SERVER_API_AUTH_STRING": PASSWORD, "AWS_SECRET_ACCESS_KEY": "s3-planted-secret"}
+OF_MLFLOW = "mlflow-planted-secret"
+SECRETS = {
+    "PREFECT_SERVER_API_AUTH_STRING": PASSWORD,
+    "MLFLOW_AUTH_ADMIN_PASSWORD": OF_MLFLOW,
+    "MLFLOW_FLASK_SERVER_SECRET_KEY": "session-planted-secret",
+    "AWS_SECRET_ACCESS_KEY": "s3-planted-secret",
+}
 TELEMETRY_OFF = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -65,15 +72,17 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
             made.stop()
 
 
+def basic(user_and_password: str) -> dict[str, str]:
+    """The header that says who asks."""
+    return {"Authorization": f"Basic {b64encode(user_and_password.encode()).decode()}"}
+
+
 def prefect(installation: Up, path: str, body: Any = None) -> Any:
     """A call of Prefect's API."""
     request = urllib.request.Request(  # noqa: S310 - our own http address
         f"{installation.address('prefect')}/api/{path}",
         data=None if body is None else json.dumps(body).encode(),
-        headers={
-            "Content-Type": "application/json",
-            "Authorization": f"Basic {b64encode(PASSWORD.encode()).decode()}",
-        },
+        headers={"Content-Type": "application/json", **basic(PASSWORD)},
     )
     with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
         return json.load(answer)
@@ -116,6 +125,25 @@ def test_secrets_are_in_no_log_argument_or_file_and_only_where_they_are_needed(i
         assert not any(secret in path.read_text(errors="replace") for secret in planted), path
     assert "PREFECT_SERVER_API_AUTH_STRING" not in psutil.Process(installation.pid("worker")).environ()
     assert "PREFECT_SERVER_API_AUTH_STRING" not in psutil.Process(installation.pid("mlflow")).environ()
+    assert "MLFLOW_AUTH_ADMIN_PASSWORD" not in psutil.Process(installation.pid("prefect")).environ()
+
+
+def test_mlflow_lets_in_who_knows_the_password_and_the_installations_own_are_among_them(installation: Up) -> None:
+    address = f"{installation.address('mlflow')}/api/2.0/mlflow/registered-models/search"
+
+    def status(**headers: str) -> int:
+        request = urllib.request.Request(address, headers=headers)  # noqa: S310 - our own http address
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return int(error.code)
+
+    assert status() == 401
+    assert status(**basic("admin:another")) == 401
+    assert status(**basic(f"admin:{OF_MLFLOW}")) == 200
+    told = json.loads(installation.rectory("status", "--json").stdout)
+    assert told["champion"] is None, "it was let in, and there is none yet"
 
 
 def test_other_commands_find_its_servers_and_a_second_one_is_refused(

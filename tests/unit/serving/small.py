@@ -27,7 +27,9 @@ def small_bundle(train: TrainingSet, params=None) -> Bundle:
     return Bundle.of(params.kind, params.kind, model, train, titles=titles, dataset="small")
 
 
-def small_engine(mix: Mix | None = None, *, repeats: bool = False, params=None, weights=None) -> LiveEngine:
+def small_engine(
+    mix: Mix | None = None, *, repeats: bool = False, params=None, weights=None, historic: bool = False
+) -> LiveEngine:
     train = two_tastes(repeats=repeats)
     items = Codes(train.items.ids)
     names = tuple(f"group={name.partition('=')[2]}" for name in train.item_features.names)
@@ -57,7 +59,7 @@ def small_engine(mix: Mix | None = None, *, repeats: bool = False, params=None, 
         shelf=shelf,
         mix=mix or Mix.untuned(),
         taste=Taste(weights or {}),
-        historic=False,
+        historic=historic,
     )
 
 

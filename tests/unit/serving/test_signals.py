@@ -28,7 +28,14 @@ def test_sums_top_and_lookups_are_those_of_all_items(form, n_links):
         column = draw.integers(0, N_ITEMS, n_links).astype(np.int32)
         value, place = draw.random(n_links) * (draw.random(n_links) < 0.9), draw.integers(0, 3, n_links)
         allowed = draw.random(N_ITEMS) < 0.7
-        pull = Pull.of((column, value, place), history, places, N_ITEMS)
+        links = dict(zip(history.tolist(), [(column[place == at], value[place == at]) for at in range(3)], strict=True))
+
+        def ask(items, weights, links=links):
+            asked = [links[item] for item in items.tolist()]
+            values = [weight * value for (_, value), weight in zip(asked, weights, strict=True)]
+            return np.concatenate([column for column, _ in asked]), np.concatenate(values)
+
+        pull = Pull.of(ask, history, np.ones(len(history)), places, N_ITEMS)
         sums = np.zeros(N_ITEMS)
         np.add.at(sums, column, value)
         asked = np.unique(draw.integers(0, N_ITEMS, 60)).astype(np.int32)

@@ -29,14 +29,15 @@ class Named:
     version: str
     learned: list[str] = field(default_factory=list)
     shown: tuple[str, ...] = ("a", "b", "c")
-    pause: threading.Event = field(default_factory=threading.Event)
     seconds: float = 0.0
 
     def learn(self, events: list[Event]) -> None:
         self.learned += [event.event_id for event in events]
 
     def recommend(self, request: Request) -> Answer:
-        self.pause.wait(self.seconds)
+        until = time.thread_time() + self.seconds
+        while time.thread_time() < until:
+            pass  # a slow model keeps a processor busy
         items = tuple(Shown(f"{self.version}-{one}", 1.0, "personal") for one in self.shown[: request.n])
         return Answer(f"r-{self.version}", self.version, items, "personal", 0.1)
 
