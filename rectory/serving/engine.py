@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import RLock
@@ -19,7 +19,7 @@ from rectory.serving.clock import LogTime
 from rectory.serving.codes import UNKNOWN, Codes
 from rectory.serving.histories import Histories, Taken
 from rectory.serving.links import EARLIER, STEPS, Links
-from rectory.serving.mixing import PLACE, Mix
+from rectory.serving.mixing import LINKED, PLACE, Mix
 from rectory.serving.reasons import champion_words, reasons_for, why_not_stages
 from rectory.serving.shelf import Shelf
 from rectory.serving.signals import Places, View, World, look
@@ -278,7 +278,7 @@ class LiveEngine:
             ranked = self._champion.of_batch(self._users.code(user_id))
             allowed = np.zeros(len(self._items), dtype=np.bool_)
             allowed[ranked.items] = True
-            view = look(self._world, Taken.nothing(), (ranked, None), allowed=allowed, now=self._time.latest)
+            view = look(self._world, Taken.nothing(), (ranked, None), allowed=allowed, now=self._time.latest, linked=())
             order = _first(view.x @ Mix.frozen().vector, n)
             return [self._items.ids[code] for code in view.items[order].tolist()]
 
@@ -321,7 +321,7 @@ class LiveEngine:
     def examine(self, request: Request) -> tuple[Int32Array, Array]:
         """Candidates and their signals, as `recommend` would weigh them: what weights are fitted on."""
         with self._lock:
-            view = _Asked.of(self, request).view()
+            view = _Asked.of(self, request).view(linked=LINKED)
             return view.items, view.x
 
     def code(self, item_id: str) -> int:
@@ -460,8 +460,13 @@ class _Asked:
             allowed[taken.items] = False
         return cls(engine, request, user, taken, allowed, engine._now(request.now))
 
-    def view(self, more: int | None = None, filled_to: int = 0) -> View:
-        """Candidates and signals; `more`: a code to look at in any case; `filled_to`: so many in all, if there are."""
+    def view(self, more: int | None = None, filled_to: int = 0, *, linked: Collection[str] | None = None) -> View:
+        """Candidates and signals.
+
+        Args:
+            more: a code to look at in any case. filled_to: so many in all, if there are.
+            linked: sums of links to make; None: those that weigh anything.
+        """
         engine = self.engine
         ranked = engine._champion.ranked(self.user_of_champion, None if engine._world.repeats else self.taken)
         current = None
@@ -474,7 +479,13 @@ class _Asked:
         if more is not None:
             extra = np.append(extra, np.int32(more))
         return look(
-            engine._world, self.taken, (ranked, current), allowed=self.allowed, now=self.now, more=np.unique(extra)
+            engine._world,
+            self.taken,
+            (ranked, current),
+            allowed=self.allowed,
+            now=self.now,
+            linked=engine.mix.linked if linked is None else linked,
+            more=np.unique(extra),
         )
 
     @property

@@ -18,7 +18,7 @@ from rectory.models.nearest import build_nearest
 from rectory.models.neighbours import most_like_items, taken, with_diagonal
 from rectory.models.protocol import Recommender
 from rectory.serving.links import EARLIER, STEPS, Links, steps_weight
-from rectory.serving.mixing import TERMS, Examples, Mix, Settings, fit_weights
+from rectory.serving.mixing import LINKED, TERMS, Examples, Mix, Settings, fit_weights
 
 MIX_FILE = "mix.json"
 K = 10
@@ -31,6 +31,8 @@ _OTHERS = 80
 """Candidates that a choice is held against in the fit."""
 _FIRST = 0.7
 """Share of them, the earliest, that candidates for the weights are fitted on; the rest decides between these."""
+_NOT_MISSED = 0.002
+"""Share of nDCG@10 that is given up for each sum of links that need not be made."""
 _SAMPLES = 500
 _FOLLOWERS = 300
 _ROWS_AT_ONCE = 500_000
@@ -94,7 +96,7 @@ def choose_mix(tries: list[Tried]) -> Mix:
 
     Under each setting weights are fitted on the earlier choices; the later ones decide which setting is kept, how much
     of its live part, and whether any: unless nDCG@10 rises with the lower end of its interval (over users) above zero,
-    the champion's lists stay as they are.
+    the champion's lists stay as they are. Sums of links that they do not miss are left out: these cost the most.
     """
     best: tuple[float, Tried, float, Float64Array] | None = None
     for tried in tries:
@@ -105,8 +107,9 @@ def choose_mix(tries: list[Tried]) -> Mix:
             if best is None or score > best[0]:
                 best = score, tried, share, fitted
     assert best is not None  # noqa: S101 - there is at least one setting
-    _, tried, share, fitted = best
-    _, rest = tried.examples.split(_FIRST)
+    score, tried, share, fitted = best
+    first, rest = tried.examples.split(_FIRST)
+    spared, fitted = _spared(first, rest, share, fitted, score)
     live = ndcg_of(rest.ranks(_between(fitted, share)))
     frozen = ndcg_of(rest.ranks(Mix.frozen().vector))
     users = tried.user[len(tried.user) - len(live) :]
@@ -116,14 +119,30 @@ def choose_mix(tries: list[Tried]) -> Mix:
         "ndcg@10": {"live": float(live.mean()), "frozen": float(frozen.mean())},
         "hit@10": {"live": float((live > 0).mean()), "frozen": float((frozen > 0).mean())},
         "share": share,
+        "left_out": spared,
     }
     gain = clustered_gain(live, frozen, users, _SAMPLES, 0).absolute
     facts["gain"] = gain.to_dict()
     if not gain.low > 0:
         note = "live signals gain nothing that is beyond chance on the validation window: the champion's lists stay"
         return replace(Mix.frozen(), settings=tried.settings, facts={**facts, "share": 0.0, "note": note})
-    weights = _between(_fitted(tried.examples), share)
+    weights = _between(_fitted(tried.examples.without(spared)), share)
     return Mix(dict(zip(TERMS, np.round(weights, 6).tolist(), strict=True)), tried.settings, facts)
+
+
+def _spared(
+    first: Examples, rest: Examples, share: float, fitted: Float64Array, score: float
+) -> tuple[list[str], Float64Array]:
+    """Which of LINKED are not missed, one after another, and the weights of the others."""
+    spared: list[str] = []
+    while left := [name for name in LINKED if name not in spared]:
+        tries = {name: _fitted(first.without([*spared, name])) for name in left}
+        scores = {name: float(ndcg_of(rest.ranks(_between(one, share))).mean()) for name, one in tries.items()}
+        name = max(scores, key=lambda one: scores[one])
+        if scores[name] < score * (1.0 - _NOT_MISSED):
+            break
+        spared, fitted = [*spared, name], tries[name]
+    return spared, fitted
 
 
 def ndcg_of(ranks: Float64Array) -> Float64Array:

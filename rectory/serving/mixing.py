@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,8 @@ own: how much of the user's own interactions; own_recent: how lately. just: take
 new: how lately it was posted or first taken.
 """
 PLACE = {name: place for place, name in enumerate(TERMS)}
+LINKED = ("like", "next", "near")
+"""Terms for which links of a whole history are summed up, each with its _place: a sixth of an answer's cost each."""
 _TIE = 1e-6
 """Weight of popularity where the champion alone decides: it fills up lists and breaks ties."""
 
@@ -97,6 +99,11 @@ class Mix:
         return np.array([self.weights.get(name, 0.0) for name in TERMS])
 
     @property
+    def linked(self) -> frozenset[str]:
+        """Which of LINKED weigh anything."""
+        return frozenset(name for name in LINKED if self.weights.get(name) or self.weights.get(f"{name}_place"))
+
+    @property
     def live(self) -> bool:
         """Whether anything but the champion's list weighs."""
         return any(abs(value) > _TIE for name, value in self.weights.items() if name != "champion")
@@ -133,6 +140,12 @@ class Examples:
         return Examples(
             self.x[start:stop], self.ends[first : last + 1] - start, np.where(chosen >= 0, chosen - start, -1)
         )
+
+    def without(self, linked: Iterable[str]) -> Examples:
+        """The same with nothing said by some of LINKED."""
+        x = self.x.copy()
+        x[:, [PLACE[part] for name in linked for part in (name, f"{name}_place")]] = 0.0
+        return replace(self, x=x)
 
     def thinned(self, others: int, seed: int) -> Examples:
         """The choices whose item was among the candidates, each against so many of the others at most, drawn evenly.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ from rectory.features.training_set import SECONDS_PER_DAY
 from rectory.serving.champion import Ranked
 from rectory.serving.histories import Taken
 from rectory.serving.links import Links
-from rectory.serving.mixing import PLACE, TERMS, Settings
+from rectory.serving.mixing import LINKED, PLACE, TERMS, Settings
 from rectory.serving.shelf import Shelf
 from rectory.serving.trends import Trend
 
@@ -36,6 +36,7 @@ _GUESSED_FROM = 32
 """One in so many items is looked at to guess what is among the strongest."""
 _TINY = 5e-324
 """The smallest number above 0."""
+_NEAR: Float64Array = 1.0 / np.log2(np.arange(4096) + 2.0)
 _FAINT = 0.005
 """Weight of a step back below which an interaction is not asked any more."""
 
@@ -88,6 +89,12 @@ class Pull:
         sums = np.asarray(np.bincount(last, value, len(column)), dtype=np.float64)
         kept = np.flatnonzero(last == np.arange(len(last)))
         return cls(column[kept], sums[kept], ask, items, weights)
+
+    @classmethod
+    def nothing(cls) -> Pull:
+        """Nothing was asked."""
+        codes, values = np.zeros(0, dtype=np.int32), np.zeros(0)
+        return cls(codes, values, lambda *_: (codes, values.astype(np.float32)), codes, values)
 
     def top(self, n: int, allowed: BoolArray) -> Int32Array:
         """Codes of the n strongest that are allowed."""
@@ -154,9 +161,9 @@ class World:
     """Code -> moment it was posted or first taken; the latest items, most recent last."""
 
 
-def near(rank: Array) -> Float64Array:
-    """(m,) 1 at the top of a list (rank 0), falling as the discount of nDCG does."""
-    return np.asarray(1.0 / np.log2(rank + 2.0))
+def near(n: int) -> Float64Array:
+    """(n,) of the ranks from 0 on: 1 at the top of a list, falling as the discount of nDCG does."""
+    return _NEAR[:n] if n <= len(_NEAR) else 1.0 / np.log2(np.arange(n) + 2.0)
 
 
 def look(
@@ -166,6 +173,7 @@ def look(
     *,
     allowed: BoolArray,
     now: float,
+    linked: Collection[str] = LINKED,
     more: Int32Array | None = None,
 ) -> View:
     """Gather candidates and their signals.
@@ -174,6 +182,7 @@ def look(
         taken: the user's whole history, a session's events included.
         lists: the champion's list, and its list with fresh events in the history; None: as the first.
         allowed: (n_items,) bool.
+        linked: which sums of links are wanted; the signals of the others are 0.
         more: codes to look at in any case, allowed or not.
     """
     ranked, now_ranked = lists
@@ -184,11 +193,11 @@ def look(
     steps = recent.steps_back(settings.moment_seconds)
     links = world.links
     like, following, beside = (
-        _pull(ask, recent.items, np.power(decay, steps), world.places, n_items)
-        for ask, decay in (
-            (links.liked, settings.like_decay),
-            (links.next, settings.next_decay),
-            (links.near, settings.near_decay),
+        _pull(ask, recent.items, np.power(decay, steps), world.places, n_items) if name in linked else Pull.nothing()
+        for name, ask, decay in (
+            ("like", links.liked, settings.like_decay),
+            ("next", links.next, settings.next_decay),
+            ("near", links.near, settings.near_decay),
         )
     )
     profile = world.shelf.profile(recent.items[-20:], np.power(_TASTE_DECAY, steps[-20:])) if len(recent) else None
@@ -233,7 +242,7 @@ def _signals(
         return x
     for ranked, name in zip(lists, ("champion", "now"), strict=True):
         place, found = _places(items, ranked.items)
-        x[place, PLACE[name]] = near(np.arange(len(ranked.items)))[found]
+        x[place, PLACE[name]] = near(len(ranked.items))[found]
         x[place, PLACE[f"{name}_height"]] = ranked.heights[found]
     for pull, name in zip(pulls, ("like", "next", "near"), strict=True):
         value = pull.totals(items, world.places)
@@ -242,7 +251,7 @@ def _signals(
             x[:, PLACE[name]] = value / most
             positive = np.flatnonzero(value > 0)
             order = positive[np.argsort(-value[positive], kind="stable")]
-            x[order, PLACE[f"{name}_place"]] = near(np.arange(len(order)))
+            x[order, PLACE[f"{name}_place"]] = near(len(order))
     for trend, name in zip(world.trends, ("day", "week", "month"), strict=True):
         x[:, PLACE[name]] = np.sqrt(trend.shares(items))
     if profile is not None:

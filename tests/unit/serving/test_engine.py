@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rectory.params.candidates import PersonalFrequencyParams
-from rectory.serving.mixing import Mix
+from rectory.serving.mixing import PLACE, Mix
 from rectory.serving.types import Item, NotKnown, Request, User
 from tests.unit.serving.small import NOW, bought, ids, small_engine
 
@@ -209,3 +209,18 @@ def test_lists_made_in_advance_are_those_that_would_be_asked_for(repeats):
         expected, found = (engine.recommend(Request(user, n=5)) for engine in (asked, warmed))
         assert [one.item_id for one in found.items] == [one.item_id for one in expected.items]
     assert small_engine(params=params).warm(0.0) <= 128
+
+
+def test_links_that_weigh_nothing_are_not_summed_up_but_examined_where_weights_are_fitted(monkeypatch):
+    engine = small_engine(Mix({"champion": 1.0, "near": 0.5}))
+    asked = []
+    for name in ("liked", "next", "near"):
+        whole = getattr(engine._world.links, name)
+        monkeypatch.setattr(
+            engine._world.links, name, lambda *of, name=name, whole=whole: (asked.append(name), whole(*of))[1]
+        )
+    engine.recommend(Request("u0003", n=5))
+    assert asked == ["near"]
+    _, x = engine.examine(Request("u0003", n=5))
+    assert asked[1:] == ["liked", "next", "near"]
+    assert x[:, PLACE["like"]].any()

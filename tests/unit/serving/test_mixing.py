@@ -61,6 +61,10 @@ def test_live_signals_that_say_something_stay_and_those_that_say_nothing_go():
     lively = choose_mix([Tried(Settings(), choices({"champion": 1.0, "like": 6.0}, n=600), users)])
     assert lively.live
     assert lively.facts["gain"]["low"] > 0
+    assert "like" in lively.linked and "like" not in lively.facts["left_out"]
+    assert "near" in lively.facts["left_out"], "it said nothing, so nobody misses it"
+    for name in lively.facts["left_out"]:
+        assert lively.weights[name] == lively.weights[f"{name}_place"] == 0.0
     silent = choose_mix([Tried(Settings(), choices({"champion": 6.0}, n=600), users)])
     assert not silent.live
     assert silent.weights == Mix.frozen().weights
