@@ -180,6 +180,11 @@ class Connection:
                 "MLFLOW_S3_ENDPOINT_URL and the keys in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, then run again; "
                 "what is registered is untouched."
             )
+        if "Unauthorized" in cause or "error code 401" in cause:
+            return (
+                f"could not {what}: the model store {_without_password(self.uri, self.uri)} lets nobody in without a "
+                "password. Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, then run again."
+            )
         return (
             f"could not {what}: the model store {_without_password(self.uri, self.uri)} answered: {cause}. Check "
             "MLFLOW_TRACKING_URI (unset, it is the server of `rectory up` or the project's own .rectory/mlflow.db), "

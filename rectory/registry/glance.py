@@ -24,6 +24,7 @@ from rectory.registry.connection import Connection
 from rectory.workspace import Workspace
 
 MODEL = "recommender"
+_WHO_ASKS = " Say who asks with MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
 _TIMEOUT_SECONDS = 2.0
 
 
@@ -189,7 +190,8 @@ def _of_server(uri: str) -> Glance:
     except urllib.error.HTTPError as error:
         if error.code == 404:
             return Glance({}, {}, lambda _: {})
-        raise StoreError(f"the model store {uri} answered {error.code} {error.reason}.") from error
+        cure = _WHO_ASKS if error.code in (401, 403) else ""
+        raise StoreError(f"the model store {uri} answered {error.code} {error.reason}.{cure}") from error
     except (OSError, ValueError) as error:
         raise StoreError(
             f"the model store {uri} cannot be reached ({error}). Start it, or see `rectory up`."

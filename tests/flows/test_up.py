@@ -142,7 +142,11 @@ def test_mlflow_lets_in_who_knows_the_password_and_the_installations_own_are_amo
     assert status() == 401
     assert status(**basic("admin:another")) == 401
     assert status(**basic(f"admin:{OF_MLFLOW}")) == 200
-    told = json.loads(installation.rectory("status", "--json").stdout)
+    for command in (("status",), ("recommend", "00001")):
+        refused = installation.rectory(*command, code=1).stderr
+        assert "MLFLOW_TRACKING_PASSWORD" in refused and "Traceback" not in refused
+    who = {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": OF_MLFLOW}
+    told = json.loads(installation.rectory("status", "--json", **who).stdout)
     assert told["champion"] is None, "it was let in, and there is none yet"
 
 
