@@ -9,7 +9,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DVC_NO_ANALYTICS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run up test test-operations test-all check format docs bench bench-live soak lock clean audit
+.PHONY: help setup setup-dev run up test test-team test-operations test-all check format docs bench bench-live soak lock clean audit
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*## "} {printf "  make %-10s %s\n", $$1, $$2}'
@@ -59,6 +59,9 @@ TWO_WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 
 test: check  ## Set-up, all checks, the default test suite (real ML-100K run included)
 	@$(BIN)/pytest $(TWO_WORKERS)
+
+test-team: setup-dev  ## A team's installation: both servers on PostgreSQL, models and data on an S3 API (four minutes)
+	@$(BIN)/pytest -m "" tests/flows/test_up_on_postgres.py -k "not wrong_password"
 
 test-operations: setup-dev  ## Real servers under fire: PostgreSQL, S3, kill -9 (some ten minutes)
 	@$(BIN)/pytest -m "" tests/flows/test_up.py tests/flows/test_up_on_postgres.py tests/faults/test_servers.py
