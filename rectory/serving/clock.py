@@ -54,15 +54,18 @@ class LogTime:
 
     def of(self, moment: float) -> float:
         """A moment of the clock, or one within the log, in the model's time."""
-        moved = moment - self._pause if moment >= self._live_from else moment
+        moved = self._moved(moment)
         return self.latest if self._stood_still(moved) else moved
 
     def learned(self, moment: float) -> float:
         """The same for something that happened: after a long pause the model's time goes on from here."""
-        moved = moment - self._pause if moment >= self._live_from else moment
+        moved = self._moved(moment)
         if self._stood_still(moved):
-            self._pause += moved - self.latest
-            self._live_from, moved = moment, self.latest
+            # What comes late begins no pause of its own.
+            if not self._pause or moment >= self._live_from:
+                self._pause += moved - self.latest
+                self._live_from = moment
+            moved = self.latest
         self.reached(moved)
         return moved
 
@@ -72,11 +75,18 @@ class LogTime:
 
     def back(self, moment: float) -> float:
         """What `of` made of a live moment, on the clock again."""
-        return moment + self._pause if moment + self._pause >= self._live_from else moment
+        return moment + self._pause if self._is_live(moment + self._pause) else moment
 
     def now(self) -> float:
         """The clock's time; of an ended log its newest moment."""
         return self.latest if self._ended else max(time.time(), self.latest)
+
+    def _moved(self, moment: float) -> float:
+        return moment - self._pause if self._is_live(moment) else moment
+
+    def _is_live(self, moment: float) -> bool:
+        """The first event that was heard of need not be the first that happened."""
+        return moment >= self._live_from - _PAUSE_SECONDS
 
     def _stood_still(self, moved: float) -> bool:
         return self._ended and moved > self.latest + _PAUSE_SECONDS

@@ -36,6 +36,15 @@ def test_it_stands_still_again_after_another_long_pause_and_not_over_a_weekend()
     assert time.learned(later + 60) == END + 3 * SECONDS_PER_DAY + 60
 
 
+def test_what_comes_out_of_order_moves_nothing_else() -> None:
+    time = LogTime(END, ended=True)
+    assert time.learned(TODAY) == END
+    assert time.learned(TODAY - 10) == END - 10
+    assert time.learned(TODAY - 365 * SECONDS_PER_DAY) == END, "years after the log and long before the first"
+    assert time.learned(TODAY + 60) == END + 60
+    assert time.of(TODAY + 90) == END + 90
+
+
 def test_what_follows_the_log_at_once_needs_no_moving() -> None:
     time = LogTime(END, ended=True)
     assert time.learned(END + 60) == time.of(END + 60) == time.back(END + 60) == END + 60
