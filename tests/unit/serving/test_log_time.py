@@ -22,7 +22,9 @@ def test_an_ended_log_goes_on_from_its_end_at_the_clocks_pace() -> None:
     assert time.learned(TODAY + 60) == END + 60
     assert time.of(TODAY + 90) == END + 90
     assert time.back(END + 60) == TODAY + 60
-    assert time.of(END - 5) == time.back(END - 5) == END - 5, "moments within the log stay"
+    assert time.of(END - 5) == END - 5, "moments within the log stay"
+    assert time.back(END - 5) == TODAY - 5, "its last days lie just before today"
+    assert time.back(END - YEARS) == END - YEARS
     assert time.now() == END + 60
 
 
