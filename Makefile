@@ -63,8 +63,8 @@ test: check  ## Set-up, all checks, the default test suite (real ML-100K run inc
 test-team: setup-dev  ## A team's installation: both servers on PostgreSQL, models and data on an S3 API (four minutes)
 	@$(BIN)/pytest -m "" tests/flows/test_up_on_postgres.py -k "not wrong_password"
 
-test-operations: setup-dev  ## Real servers under fire: PostgreSQL, S3, kill -9 (some ten minutes)
-	@$(BIN)/pytest -m "" tests/flows/test_up.py tests/flows/test_up_on_postgres.py tests/faults/test_servers.py
+test-operations: setup-dev  ## Real servers under fire: PostgreSQL, S3, kill -9 (some forty minutes)
+	@$(BIN)/pytest -m "" tests/flows/test_up.py tests/flows/test_up_on_postgres.py tests/faults/test_servers.py tests/faults/test_worker.py
 
 test-all: check  ## The default suite and the slow real-data suite
 	@$(BIN)/pytest $(TWO_WORKERS) -m ""

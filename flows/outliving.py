@@ -1,7 +1,8 @@
 """A flow run that a worker has started goes on when the worker is gone.
 
 What it prints goes into a pipe to the worker. Without a reader each line is an error, and rich, which writes Prefect's
-log lines, ends the process for it. The server has the log all the same.
+log lines, ends the process for it. The server has the log all the same. So it is done where this package is imported:
+Prefect writes its first line before any flow of ours has its say.
 """
 
 from __future__ import annotations

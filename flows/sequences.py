@@ -24,7 +24,6 @@ from flows import artifacts, events, finished
 from flows.checkouts import require_deployed
 from flows.engine import Engine, engine_of
 from flows.limits import alone
-from flows.outliving import outlive_worker
 from flows.scoring import score_everybody
 from flows.steps import run_candidate_step, run_step, write_params
 from flows.textfile import leave_metrics_at_exit
@@ -75,7 +74,6 @@ def read_params(project: Path, dataset: str | None, as_of: datetime | None, over
 
 def asked(dataset: str | None, as_of: datetime | None = None, overrides: list[str] | None = None) -> Asked:
     """What this flow run is to work on; wrong use and old code are told before anything starts."""
-    outlive_worker()
     found = require_deployed(deployment.version)
     if found.text:
         get_run_logger().warning("%s", found.text)
@@ -87,7 +85,6 @@ def asked(dataset: str | None, as_of: datetime | None = None, overrides: list[st
 
 def begin(kind: str, params: Params, project: Path) -> Workspace:
     """A workspace with this run's params and facts. kind: which flow made it, e.g. train."""
-    outlive_worker()
     workspace = Workspace(Workspace(project=project).runs / new_run_id(), project)
     workspace.root.mkdir(parents=True)
     write_params(params, workspace)
