@@ -70,12 +70,17 @@ def _chosen(store: ModelStore, dataset: str, version: str | None, candidate: str
 
     if version is not None:
         return store.version(version)
-    found = [one for one in store.versions(dataset) if candidate is None or one.candidate == candidate]
+    found = [
+        one
+        for one in store.versions(dataset)
+        if one.refit_of is None and (candidate is None or one.candidate == candidate)
+    ]
     champion = found[0] if candidate is not None and found else store.champion(dataset) if candidate is None else None
     if champion is None:
         what = "no champion" if candidate is None else f"no version of a candidate {candidate!r}"
         raise UsageError(f"{dataset} has {what} to replay; `rectory run -d {dataset}` makes one.")
-    return champion
+    # A refit knows what the replay would ask about.
+    return store.measured(champion)
 
 
 def _print(told: dict[str, Any], console: Any) -> None:

@@ -41,7 +41,9 @@ def print_status(facts: dict[str, Any], console: Console) -> None:
         console.print("No champion yet: `rectory run` makes one.")
         _print_care(facts, console)
         return
-    console.print(f"[bold]champion[/bold]  {champion['name']} (version {champion['version']}), {champion['dataset']}")
+    again = f", a refit of version {champion['refit_of']}" if champion["refit_of"] else ""
+    named = f"{champion['name']} (version {champion['version']}{again})"
+    console.print(f"[bold]champion[/bold]  {named}, {champion['dataset']}")
     age = _for(facts["ages"]["champion_seconds"])
     console.print(f"          trained {champion['trained_at']} ({age}), as of {champion['as_of']}", highlight=False)
     for name in sorted(champion["metrics"], key=_first_accuracy)[:3]:

@@ -37,7 +37,8 @@ from rectory.files import exclusive, read_json, read_parquet, replacing, sha256_
 from rectory.params import Params, dump_params
 from rectory.registry.pieces import Pieces, is_done, key_of, note_done, tables_digest
 from rectory.registry.policies import DEFAULT_POLICIES, Turn, policy_of
-from rectory.registry.served import Recipe, Served, recipe_of, served_by, wanted
+from rectory.registry.recipes import Recipe
+from rectory.registry.served import Served, recipe_of, served_by, wanted
 from rectory.reporting.backtest_build import write_backtest_report
 from rectory.reporting.backtest_terminal import summary_rows
 from rectory.workspace import Backtest, Workspace

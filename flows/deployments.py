@@ -139,7 +139,7 @@ DEPLOYMENTS: tuple[Deployed, ...] = (
         triggers=(
             Trigger(
                 "promotion starts score",
-                (events.PROMOTED, events.ROLLED_BACK),
+                (events.PROMOTED, events.RENEWED, events.ROLLED_BACK),
                 {"options": {"dataset": _DATASET, "run_id": _template("event.payload.run_id")}},
             ),
         ),
@@ -208,7 +208,7 @@ DEPLOYMENTS: tuple[Deployed, ...] = (
             # A server whose database is overloaded answers its own automations with 503 and does not try again.
             Trigger(
                 "automations that could not act notify",
-                ("prefect.automation.action.failed",),
+                (events.COULD_NOT_ACT,),
                 {
                     "options": {
                         **_FACTS,

@@ -16,10 +16,12 @@ from rectory.workspace import Workspace
 DRIFT = "rectory.drift.detected"
 TRAINED = "rectory.candidates.trained"
 PROMOTED = "rectory.champion.promoted"
+RENEWED = "rectory.champion.renewed"
 REFUSED = "rectory.champion.refused"
 WAITING = "rectory.champion.waiting"
 ROLLED_BACK = "rectory.champion.rolled-back"
 DATA_REFUSED = "rectory.data.refused"
+COULD_NOT_ACT = "prefect.automation.action.failed"
 
 RESOURCE = "rectory.dataset."
 _MOST_CHARACTERS = 4000

@@ -89,6 +89,8 @@ def remember(workspace: Workspace, params: Params, fingerprint: str) -> None:
         return
     inputs = inputs_of(workspace, params, fingerprint)
     key, version = sha256_json(inputs), str(champion["version"])
+    if workspace.renewal.is_file() and (renewal := read_json(workspace.renewal))["served"]:
+        version = str(renewal["version"])
     done = Finished(key, workspace.root.name, str(workspace.root), version, inputs)
     if params.as_of is not None:
         write_json(workspace.finished_date(params.dataset, date_label(params.as_of)), asdict(done))

@@ -7,9 +7,13 @@ from datetime import timedelta
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
+from flows import events
 from flows.naming import event
 from flows.options import Message
 from rectory.notifications import Channels, Notice
+
+# A last sign of life may arrive after the end of a short run: its silence from then on is no loss.
+_ENDED_BY_ITSELF = "already in terminal state"
 
 
 @task(name="send", task_run_name="{channel}", cache_policy=NO_CACHE, retries=4, retry_delay_seconds=[2, 10, 60, 300])
@@ -25,6 +29,9 @@ def notify(options: Message) -> list[str]:
     Args:
         options: what has happened.
     """
+    if options.event == events.COULD_NOT_ACT and _ENDED_BY_ITSELF in str(options.payload.get("reason")):
+        get_run_logger().info("nobody is told: the run that was taken for lost had ended")
+        return []
     notice = Notice.of(options.event, options.subject, options.occurred, options.payload, options.flow_run)
     channels = Channels.from_environment().names
     if not channels:

@@ -10,7 +10,7 @@ import inspect
 import os
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, get_type_hints
@@ -35,6 +35,7 @@ from rectory.files import read_json, write_json
 from rectory.params import Params, load_params
 from rectory.workspace import Workspace
 from tasks.promote import Promoted
+from tasks.renew import Renewed
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -147,8 +148,25 @@ def judge(params: Params, workspace: Workspace) -> Promoted:
     with alone("promotion", workspace):
         decided: Promoted = run_step("promote", params, workspace)
     run_step("live", params, workspace)
+    renewed = refit(params, workspace) if params.refit.enabled else None
     tell_decision(params.dataset, workspace, decided)
+    if renewed is not None and renewed.served and not decided.promoted:
+        events.emit(events.RENEWED, params.dataset, {"run_id": workspace.root.name, **asdict(renewed)})
     return decided
+
+
+def refit(params: Params, workspace: Workspace) -> Renewed:
+    """Fit the champion's recipe again on everything up to as_of and let that serve."""
+    planned = run_step("recipe", params, workspace)
+    if planned.recipe:
+        run_step("history", params, workspace)
+        with engine_of(params, workspace) as engine:
+            run_candidate_step("refit", planned.recipe, workspace, engine)
+    with alone("promotion", workspace):
+        renewed: Renewed = run_step("renew", params, workspace)
+    if renewed.served:
+        run_step("live", params, workspace)
+    return renewed
 
 
 def tell_decision(

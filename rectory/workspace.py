@@ -285,6 +285,11 @@ class Workspace:
         return self.root / "registry" / "decision.json"
 
     @property
+    def renewal(self) -> Path:
+        """Which recipe was to be fitted again, and the version that serves for it or why there is none."""
+        return self.root / "registry" / "renewal.json"
+
+    @property
     def answer(self) -> Path:
         """What a person said to a challenger that waits for approval."""
         return self.root / "registry" / "answer.json"

@@ -9,8 +9,8 @@ from rectory.features.training_set import TrainingSet
 from rectory.files import read_json
 from rectory.models.bundle import Bundle
 from rectory.params import Params
-from rectory.registry.store import ModelStore
-from rectory.serving.fitting import MIX_FILE, save_live
+from rectory.registry.store import ModelStore, Version
+from rectory.serving.fitting import MIX_FILE, fit_links, save_live
 from rectory.serving.mixing import Mix
 from rectory.serving.preparing import prepare
 from rectory.workspace import Workspace
@@ -28,7 +28,8 @@ class Prepared:
 
 def run(params: Params, workspace: Workspace) -> Prepared:
     """Fit for the champion if nobody has before."""
-    champion = ModelStore(workspace).champion(params.dataset)
+    store = ModelStore(workspace)
+    champion = store.champion(params.dataset)
     if champion is None:
         return Prepared(None, False, "no champion")
     if champion.candidate not in params.train.candidates:
@@ -38,8 +39,10 @@ def run(params: Params, workspace: Workspace) -> Prepared:
     folder = workspace.live(champion.lineage_key)
     if (folder / MIX_FILE).is_file():
         return Prepared(champion.version, False, f"there already for version {champion.version}")
+    if champion.refit_of is not None:
+        return _of_refit(workspace, store, champion)
     # The run that registered it has what it was made of; a run that found it there again has not.
-    made = Workspace(workspace.project / "runs" / champion.tags["rectory.run_id"], workspace.project)
+    made = _run_of(champion, workspace)
     needed = (made.features, made.fit_report(champion.candidate), made.model(champion.candidate))
     if gone := [path for path in needed if not path.exists()]:
         return Prepared(champion.version, False, f"{gone[0]} is gone: cautious weights serve")
@@ -54,6 +57,21 @@ def run(params: Params, workspace: Workspace) -> Prepared:
     )
     told = save_live(folder, links, mix, model)
     return Prepared(champion.version, True, "; ".join([_told(mix), *told]))
+
+
+def _of_refit(workspace: Workspace, store: ModelStore, refit: Version) -> Prepared:
+    """Links over all that the refit knows, and the weights that validation chose for the fit that was measured."""
+    chosen, history = workspace.live(store.measured(refit).lineage_key) / MIX_FILE, _run_of(refit, workspace).history
+    if gone := [path for path in (chosen, history) if not path.exists()]:
+        return Prepared(refit.version, False, f"{gone[0]} is gone: cautious weights serve")
+    mix = Mix.load(chosen)
+    links = fit_links(TrainingSet.load(history), mix.settings.moment_seconds)
+    told = save_live(workspace.live(refit.lineage_key), links, mix, store.bundle(refit).model)
+    return Prepared(refit.version, True, "; ".join([f"weights of version {refit.refit_of}", *told]))
+
+
+def _run_of(version: Version, workspace: Workspace) -> Workspace:
+    return Workspace(workspace.runs / version.tags["rectory.run_id"], workspace.project)
 
 
 def _told(mix: Mix) -> str:

@@ -66,7 +66,7 @@ def _judge(params: Params, workspace: Workspace, store: ModelStore, entries: Fac
         workspace,
         card,
         lineage_keys={name: str(entry["lineage_key"]) for name, entry in entries.items()},
-        champion=champion,
+        champion=store.measured(champion) if champion else None,
         bundle_of=store.bundle,
         note=other if champion is None else None,
         blocked={name: why for name, version in versions.items() if (why := _block_of(version))},

@@ -61,6 +61,7 @@ def plan(workspace: Workspace, policy: GcParams, now: float | None = None) -> Pl
 def needed_versions(versions: list[Version], aliases: Mapping[str, str], policy: GcParams, now: float) -> list[Version]:
     """Versions that stay: seated, waiting, young, among the newest of their data set, or ancestors of such."""
     by_key = {one.lineage_key: one for one in versions}
+    by_number = {one.version: one for one in versions}
     seated, counted = set(aliases.values()), dict[str, int]()
     stay: dict[str, Version] = {}
     for one in sorted(versions, key=lambda version: int(version.version), reverse=True):
@@ -70,10 +71,11 @@ def needed_versions(versions: list[Version], aliases: Mapping[str, str], policy:
             stay[one.version] = one
     todo = list(stay.values())
     while todo:
-        parent = by_key.get(todo.pop().tags.get("warm_start_of", ""))
-        if parent is not None and parent.version not in stay:
-            stay[parent.version] = parent
-            todo.append(parent)
+        one = todo.pop()
+        for parent in (by_key.get(one.warm_start_of or ""), by_number.get(one.refit_of or "")):
+            if parent is not None and parent.version not in stay:
+                stay[parent.version] = parent
+                todo.append(parent)
     return list(stay.values())
 
 

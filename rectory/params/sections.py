@@ -175,6 +175,14 @@ class GateParams(Section):
     """How long it waits; without an answer it is refused."""
 
 
+class RefitParams(Section):
+    """Steps recipe, history, refit and renew: what serves may know the newest days too; docs/refit.md."""
+
+    enabled: bool = False
+    """The champion's recipe, fitted again on everything up to as_of, serves in its place. The gate goes on measuring
+    the fit that has not seen the test window; the refit itself was measured by nobody."""
+
+
 class ScoreParams(Section):
     """Step score: lists for every user."""
 
@@ -272,6 +280,7 @@ class Params(Section):
     evaluate: EvaluateParams = EvaluateParams()
     behave: BehaveParams = BehaveParams()
     gate: GateParams = GateParams()
+    refit: RefitParams = RefitParams()
     score: ScoreParams = ScoreParams()
     drift: DriftParams = DriftParams()
     guard: GuardParams = GuardParams()

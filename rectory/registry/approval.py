@@ -77,9 +77,10 @@ def conclude(store: ModelStore, decision: Facts, answer: Answer, champion: Versi
     """
     version = store.version(decision["waiting"]["version"])
     before = decision["champion_before"]
+    measured = store.measured(champion) if champion else None
     refusal = None
-    if answer.approve and (before or {}).get("version") != (champion.version if champion else None):
-        seated = f"version {champion.version}" if champion else "nobody"
+    if answer.approve and (before or {}).get("version") != (measured.version if measured else None):
+        seated = f"version {measured.version}" if measured else "nobody"
         refusal = Reason(
             "approval",
             False,

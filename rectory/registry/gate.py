@@ -18,7 +18,18 @@ from rectory.registry.behaviour_rules import Behaviour, behaviour_reasons
 from rectory.registry.reasons import Reason, decisive, gain_text, sound
 from rectory.registry.slice_rules import gap_reasons, slice_reasons
 
-__all__ = ["Baseline", "Case", "Champion", "Contender", "Decision", "Reason", "choose_challengers", "decide", "settle"]
+__all__ = [
+    "Baseline",
+    "Case",
+    "Champion",
+    "Contender",
+    "Decision",
+    "Reason",
+    "choose_challengers",
+    "decide",
+    "refit_reasons",
+    "settle",
+]
 
 
 @dataclass(frozen=True)
@@ -216,6 +227,18 @@ def decide(
     return Decision(all(reason.passed for reason in reasons), challenger, champion, rivals, tuple(reasons))
 
 
+def refit_reasons(refit: Contender, measured: Contender, rules: GateParams) -> list[Reason]:
+    """What is asked of the champion's recipe, fitted again on what the test window holds too: no gain, which nothing
+    could show honestly, but lists of the same sort, and the limits on speed and size.
+
+    Args:
+        measured: the fit that the gate has measured, on the same window as the refit.
+    """
+    if (fault := _fault(refit)) is not None:
+        return [Reason("measured", False, f"the refit cannot serve: {fault}")]
+    return [*_guardrails(refit, measured, rules), *_limits(refit, rules)]
+
+
 def _may_sit(challenger: Contender) -> bool:
     """An empty seat asks for no evidence, but for files that load, numbers that mean something and no block."""
     return challenger.blocked is None and challenger.damaged is None and _fault(challenger) is None
@@ -318,7 +341,7 @@ def _enough_gain(champion: Champion, rules: GateParams) -> Reason:
     return Reason("gain", True, f"{shown} {against}: the interval stays above {asked}")
 
 
-def _guardrails(challenger: Contender, champion: Champion, rules: GateParams) -> list[Reason]:
+def _guardrails(challenger: Contender, champion: Champion | Contender, rules: GateParams) -> list[Reason]:
     reasons = []
     if rules.min_coverage_ratio is not None:
         floor = rules.min_coverage_ratio * champion.coverage

@@ -120,6 +120,7 @@ def _facts(seated: Seated, found: Glance) -> dict[str, Any]:
         "trained_at": tags.get("trained_at", ""),
         "as_of": tags["as_of"],
         "lineage_key": tags["lineage_key"],
+        "refit_of": tags.get("refit_of"),
         "reproducible": tags["reproducible"] == "true",
         "metrics": found.metrics(seated.run),
     }

@@ -21,6 +21,7 @@ _PACKAGES = ("tasks", "rectory")
 _DATA_STEPS = ("tasks.split", "tasks.features")
 # fetch and validate are not among them: what they do shows in the data hash.
 _CANDIDATE_STEPS = (*_DATA_STEPS, "tasks.train")
+_REFIT_STEPS = ("tasks.history", "tasks.refit")
 # Tuning proposes values; touching it must not make a run's results look stale.
 _NO_PART_OF_A_RUN = ("tasks.tune",)
 # Every value that these modules can give is in the key already; a new kind of candidate must not retrain all others.
@@ -172,6 +173,26 @@ def candidate_lineage(
     """
     code = candidate_code(params.train.candidates[candidate].kind, graph)
     return _lineage(data, candidate_params(params, card, candidate), code, lock_hash(lock_file), parent)
+
+
+def refit_code(kind: str, graph: CodeGraph | None = None) -> str:
+    """Code hash of fitting one kind of candidate's recipe again."""
+    return code_hash((graph or CodeGraph()).modules([*_REFIT_STEPS, *modules_of(kind)]))
+
+
+def refit_lineage(
+    params: Params, card: Card, data: str, lock_file: Path, recipe_told: Mapping[str, Any], *, refit_of: str
+) -> Lineage:
+    """Lineage of a recipe that is fitted again on everything up to as_of.
+
+    Args:
+        recipe_told: as the step refit reads it. refit_of: lineage key of the version whose recipe it is.
+    """
+    candidate = str(recipe_told["candidate"])
+    as_of = None if params.as_of is None else params.as_of.isoformat()
+    own = {"recipe": dict(recipe_told), "as_of": as_of, "refit_of": refit_of}
+    read = {**candidate_params(params, card, candidate), **own}
+    return _lineage(data, read, refit_code(params.train.candidates[candidate].kind), lock_hash(lock_file))
 
 
 def own_tests(params: Params, project: Path) -> dict[str, str]:

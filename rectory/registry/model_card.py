@@ -31,7 +31,7 @@ def model_card(card: Card, tags: dict[str, str], metrics: dict[str, Any], fit: d
         card.description or "(the data card has no description)",
         "",
         f"- Snapshot `{tags['snapshot_hash']}`, as of {tags['as_of']}.",
-        f"- Trained on everything before {tags['trained_until']}; tested on what came from then on, once.",
+        _training(tags),
         f"- Validation, the newest window before the test, chose: {chosen} "
         f"({fit.get('metric', 'score')} {_number(fit.get('score'))}).",
         *[f"- {note}" for note in told(fit)],
@@ -61,6 +61,16 @@ def model_card(card: Card, tags: dict[str, str], metrics: dict[str, Any], fit: d
         "",
     ]
     return "\n".join(lines)
+
+
+def _training(tags: dict[str, str]) -> str:
+    if "refit_of" in tags:
+        of = f"version {tags['refit_of']}"
+        return (
+            f"- The recipe of {of}, fitted again on everything up to {tags['trained_until']}. What is said of the test "
+            f"window is {of}'s, which had not seen it; nobody has measured the refit."
+        )
+    return f"- Trained on everything before {tags['trained_until']}; tested on what came from then on, once."
 
 
 def _chain(tags: dict[str, str]) -> list[str]:

@@ -62,11 +62,14 @@ def log_model(connection: Connection, run: str, record: Record) -> str:
         code = Path(folder) / "rectory"
         package = source_of("rectory").parent
         shutil.copytree(package, code, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+        bundle = record.bundle
+        if bundle.name != record.candidate:  # MLflow keeps it under the folder's own name.
+            bundle = shutil.copytree(bundle, Path(folder) / record.candidate)
         with mlflow.start_run(run_id=run, nested=True):
             logged = mlflow.pyfunc.log_model(
                 name=record.candidate,
                 python_model=str(package / "registry" / "pyfunc_model.py"),
-                artifacts={"bundle": str(record.bundle)},
+                artifacts={"bundle": str(bundle)},
                 code_paths=[str(code)],
                 signature=_signature(),
                 input_example=users if len(users) else None,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rectory.errors import RectoryError, StoreError
 from rectory.registry.environment import checkout
-from rectory.registry.lineage import candidate_code, source_of
+from rectory.registry.lineage import candidate_code, refit_code, source_of
 from rectory.registry.versions import Version
 
 _PACKAGES = ("tasks", "rectory")
@@ -116,7 +116,8 @@ def environment_differences(lock: str) -> list[str]:
 
 
 def _installed_code(version: Version) -> str:
-    return candidate_code(version.tags["kind"])
+    kind = version.tags["kind"]
+    return candidate_code(kind) if version.refit_of is None else refit_code(kind)
 
 
 def _archive(commit: str) -> bytes | None:

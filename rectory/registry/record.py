@@ -27,6 +27,7 @@ PATCH_FILE = "code.patch"
 LOCK_FILE = "environment/requirements.lock"
 DIGESTS_FILE = "bundle_digests.json"
 FIT_FILE = "fit.json"
+METRICS_FILE = "metrics.json"
 TIMING_FILE = "timing.json"
 CURVE_FILE = "plots/learning_curve.csv"
 BEHAVIOUR_FILE = "behaviour.json"
@@ -142,7 +143,7 @@ class Record:
         write_json(folder / PARAMS_FILE, dump_params(self.run.params))
         write_json(folder / "lineage.json", {"run_key": self.run.lineage.key, **asdict(self.lineage)})
         write_json(folder / "snapshot.json", self.run.snapshot)
-        write_json(folder / "metrics.json", self.metrics)
+        write_json(folder / METRICS_FILE, self.metrics)
         if self.behaviour is not None:
             write_json(folder / BEHAVIOUR_FILE, self.behaviour)
         write_json(folder / FIT_FILE, self.fit)

@@ -7,16 +7,19 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from rectory.data.snapshots import checkout as checkout_data
 from rectory.errors import StoreError, UsageError
-from rectory.files import read_json, tree_digests
+from rectory.files import read_json, tree_digests, write_json
 from rectory.models.warm_start import Plan, lay_out
 from rectory.registry.environment import machine
 from rectory.registry.lineage import lock_hash
 from rectory.registry.rebuild import build_environment, environment_differences, lay_out_code, run_step
+from rectory.registry.recipes import Recipe
 from rectory.registry.record import CARD_FILE, DIGESTS_FILE, LOCK_FILE, PARAMS_FILE, PATCH_FILE
+from rectory.registry.refitting import RECIPE_FILE
 from rectory.registry.store import ModelStore, Version
 from rectory.registry.warm_start import parent_of
 from rectory.workspace import Workspace
@@ -73,7 +76,7 @@ def reproduce(
             before, (rebuilt, notes) = rebuilt, rebuilding.run(rebuilt)
             if before is not None:
                 shutil.rmtree(before.root.parent)  # a chain needs no more room than two of its links
-            files = _compared(tree_digests(rebuilt.model(link.candidate)), _recorded_digests(store, link))
+            files = _compared(tree_digests(rebuilding.model), _recorded_digests(store, link))
             if files and link is not version:
                 differing.append(f"version {link.version}, {at} of {len(links)} in the chain: {files[0]}")
     files += _compared(tree_digests(store.bundle_folder(version)), _recorded_digests(store, version), "stored ")
@@ -94,6 +97,26 @@ class _Rebuilding:
     build_env: bool
     announce: Callable[[str], None]
 
+    @cached_property
+    def recipe(self) -> Recipe | None:
+        """What a refit was fitted by; None: the version is no refit."""
+        if self.version.refit_of is None:
+            return None
+        kept = self.store.artifact(self.version, RECIPE_FILE)
+        if kept is None:
+            raise StoreError(f"version {self.version.version} has no {RECIPE_FILE}: it cannot be rebuilt.")
+        return Recipe(read_json(kept))
+
+    @property
+    def model(self) -> Path:
+        """Bundle of the rebuilt model."""
+        run = self._run
+        return run.model(self.version.candidate) if self.recipe is None else run.refitted(self.recipe.name)
+
+    @property
+    def _run(self) -> Workspace:
+        return Workspace(self.place / "run", self.place / "project")
+
     def run(self, before: Workspace | None) -> tuple[Workspace, list[str]]:
         """The run with the rebuilt model, and what is not as it was.
 
@@ -106,15 +129,19 @@ class _Rebuilding:
         notes = lay_out_code(version, patch.read_bytes() if patch else None, self.place / "code")
         project = _lay_out_project(store, version, self.place / "project")
         self.announce(f"data {version.tags['snapshot_hash']}")
-        run = Workspace(self.place / "run", project.project)
+        run = self._run
         checkout_data(workspace, version.tags["snapshot_hash"], run.tables)
         python, lock_notes = _python(version, project, workspace, self.venv, build_env=self.build_env)
         notes += lock_notes + _machine_notes(version)
         candidate = version.candidate
+        steps: tuple[tuple[str, ...], ...] = (("tasks.split",), ("tasks.features",), ("tasks.train", candidate))
         if before is not None:
             plan = Plan(parent_of(version))
             lay_out(run.parent(candidate), plan, before.model(candidate), before.fit_report(candidate))
-        for command in (("tasks.split",), ("tasks.features",), ("tasks.train", candidate)):
+        if self.recipe is not None:
+            write_json(run.recipe(self.recipe.name), self.recipe.told)
+            steps = (("tasks.history",), ("tasks.refit", self.recipe.name))
+        for command in steps:
             self.announce(" ".join(command))
             places = ["--workspace", str(run.root), "--project", str(project.project)]
             run_step([*command, *places], self.place / "code", python)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from rectory.files import read_json, sha256_json
-from rectory.params import Params, dump_params
+from rectory.files import read_json
+from rectory.params import Params
 from rectory.registry.policies import Kept, Policy, Turn
+from rectory.registry.recipes import Recipe
 from rectory.workspace import Backtest
 
 
@@ -39,24 +39,10 @@ class Served:
         return workspace.model(self.candidate) if self.recipe is None else workspace.refitted(self.recipe)
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """What the step refit reads. told: candidate, params, what the fit on the seat's date chose, seed."""
-
-    name: str
-    told: dict[str, Any]
-
-
 def recipe_of(seat: Kept, backtest: Backtest, params: Params) -> Recipe:
     """The seat's recipe with what its fit chose. Seats that agree in both share one, and so share its refits."""
-    told = {
-        "candidate": seat.candidate,
-        "params": dump_params(params)["train"]["candidates"][seat.candidate],
-        "chosen": read_json(backtest.date(seat.version).fit_report(seat.candidate))["chosen"],
-        "seed": params.train.seed,
-        "validation_users": params.train.validation_users,
-    }
-    return Recipe(f"{seat.candidate}-{sha256_json(told)[:10]}", told)
+    chosen = read_json(backtest.date(seat.version).fit_report(seat.candidate))["chosen"]
+    return Recipe.of(params, seat.candidate, chosen)
 
 
 def served_by(policy: Policy, turns: Sequence[Turn], recipes: Mapping[str, Recipe]) -> dict[str, Served]:

@@ -74,13 +74,44 @@ class ModelStore(Versions):
             self._set(CHAMPION, version)
             self._set(_of(CHAMPION, version.dataset), version)
 
+    def renew(self, refit: Version, text: str) -> str | None:
+        """Let a refit serve for the version whose recipe it is; gives why it may not.
+
+        `previous` stays who served before that version; of two refits of it, the earlier is the previous one.
+
+        Args:
+            text: for the audit log.
+        """
+        with self.writing():
+            old = self.champion(refit.dataset)
+            if old is None or self.measured(old).version != refit.refit_of:
+                held = f"version {old.version}" if old else "nobody"
+                return f"{held} holds the seat of version {refit.refit_of} by now"
+            if (why := self.refits_blocked(refit.dataset, str(refit.refit_of))) is not None:
+                return why
+            if old.version != refit.version:
+                self._audit("renewed", refit, old, text, None)
+                self._remember_serving()
+                self._set_previous(refit.dataset, old if old.refit_of is not None else None)
+                self._set(CHAMPION, refit)
+                self._set(_of(CHAMPION, refit.dataset), refit)
+            return None
+
+    def refits_blocked(self, dataset: str, number: str) -> str | None:
+        """Why version `number` is not to be fitted again: a refit of it was rolled back. None: it may be."""
+        for one in self.versions(dataset):
+            if one.refit_of == number and (why := blocked(one)) is not None:
+                return f"refit {one.version} of version {number} is blocked: {why}; `rectory unblock {one.version}`"
+        return None
+
     def rollback(
         self, to: str | None = None, reason: str = "", by: str | None = None, *, block: bool = True
     ) -> Version:
         """Seat the previous champion, or version `to`, again; gives the new champion.
 
         Args:
-            block: the version that is left may not be promoted by itself again; see `blocked`.
+            block: the version that is left may not be promoted by itself again; see `blocked`. Of a refit that goes
+                for another version's sake, so is the version whose recipe it is.
         Raises:
             UsageError: there is no champion or nobody to go back to, or the previous one is blocked.
         """
@@ -103,7 +134,10 @@ class ModelStore(Versions):
                 )
             self._audit("rolled back", target, old, reason or "asked for by hand", by)
             if block:
-                self._block(old, f"rolled back by {by or user_name()}: {reason or 'no reason was given'}")
+                spared = {target.version, self.measured(target).version}
+                left = {one.version: one for one in (old, self.measured(old)) if one.version not in spared}
+                for one in left.values():
+                    self._block(one, f"rolled back by {by or user_name()}: {reason or 'no reason was given'}")
             self._unblock(target)
             self._remember_serving()
             # The champion first: were `previous` moved first, dying in between would forget whom to go back to.
@@ -152,7 +186,8 @@ class ModelStore(Versions):
             facts = {"version": version.version, "candidate": version.candidate, "dataset": version.dataset}
             audit.append(self.workspace, "judged", {**facts, "promoted": decision["promoted"], "reasons": reasons})
             champion = self.champion(version.dataset)
-            if champion is not None and champion.version == version.version and not decision["promoted"]:
+            seated = self.measured(champion) if champion is not None else None
+            if seated is not None and seated.version == version.version and not decision["promoted"]:
                 # "Already champion" must not wipe out the decision that seated it.
                 return
             call(lambda: client.log_dict(version.run_id, decision, DECISION_FILE), "store the decision")
@@ -238,6 +273,7 @@ class ModelStore(Versions):
             "trained_at": version.tags.get("trained_at", version.created),
             "as_of": version.tags["as_of"],
             "lineage_key": version.lineage_key,
+            "refit_of": version.refit_of,
             "reproducible": version.tags["reproducible"] == "true",
             "metrics": read_json(metrics)["metrics"] if metrics else {},
         }

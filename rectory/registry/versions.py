@@ -64,6 +64,11 @@ class Version:
         return self.tags["trained_until"]
 
     @property
+    def refit_of(self) -> str | None:
+        """Version that the gate has measured and whose recipe this one is, fitted again; None: it is no refit."""
+        return self.tags.get("refit_of")
+
+    @property
     def warm_start_of(self) -> str | None:
         """Lineage key of the version that it continues from; None: fitted from scratch."""
         return self.tags.get("warm_start_of")
@@ -150,6 +155,22 @@ class Versions:
                 )
             links.insert(0, parent)
         return links
+
+    def measured(self, version: Version) -> Version:
+        """The version that the gate's evidence is about: itself, or of a refit the one whose recipe it is.
+
+        Raises:
+            StoreError: that one is not registered any more.
+        """
+        if version.refit_of is None:
+            return version
+        found = [one for one in self.versions(version.dataset) if one.version == version.refit_of]
+        if not found:
+            raise StoreError(
+                f"version {version.version} is a refit of version {version.refit_of}, which is not registered any "
+                "more: restore it in MLflow, or seat another version with `rectory promote VERSION`."
+            )
+        return found[0]
 
     def bundle_folder(self, version: Version, *, fresh: bool = False) -> Path:
         """Folder of the version's bundle: in place when the artifacts are local files, else a cached download.

@@ -69,7 +69,7 @@ class Chooser:
         older = self._older(candidate)
         if older:
             same = [one for one in older if one.tags.get("made_by") == lineage.made_by]
-            why = self._refusal(same[0]) if same else _changed(older[0], lineage, recipe(self.params, candidate))
+            why = self._refusal(same[0]) if same else changed_since(older[0], lineage, recipe(self.params, candidate))
             if same and not why:
                 try:
                     bundle, report = self.store.bundle_folder(same[0]), self.store.artifact(same[0], FIT_FILE)
@@ -86,7 +86,12 @@ class Chooser:
 
     def _older(self, candidate: str) -> list[Version]:
         """Versions of the candidate that were trained on older data, the newest data first."""
-        found = [one for one in self.store.versions(self.params.dataset) if one.candidate == candidate]
+        found = [
+            one
+            for one in self.store.versions(self.params.dataset)
+            # A refit may know today's test window.
+            if one.candidate == candidate and one.refit_of is None
+        ]
         if not found:
             return []
         end = self.train().end
@@ -110,8 +115,8 @@ def _as_parent(version: Version) -> Parent:
     return Parent(version.version, version.lineage_key, chain, version.trained_until, reproducible)
 
 
-def _changed(version: Version, lineage: Lineage, asked: str) -> str:
-    """What has changed since the newest older version, in words. asked: today's recipe."""
+def changed_since(version: Version, lineage: Lineage, asked: str) -> str:
+    """What a fit of today would do otherwise than the version's, in words. asked: today's recipe."""
     what = "split, features, train.seed, train.validation_users or the card's mapping"
     if version.tags["code_hash"] != lineage.code:
         what = "the code"

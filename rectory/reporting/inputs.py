@@ -22,6 +22,9 @@ STEPS = (
     "behave",
     "register",
     "promote",
+    "recipe",
+    "history",
+    "renew",
     "score",
     "drift",
     "report",
@@ -47,6 +50,7 @@ class Inputs:
     split: Facts | None = None
     registered: Facts | None = None
     decision: Facts | None = None
+    renewal: Facts | None = None
     drift: Facts | None = None
     scores: Facts | None = None
     run: Facts = field(default_factory=dict)
@@ -72,6 +76,7 @@ def read_inputs(params: Params, workspace: Workspace) -> Inputs:
         split=_optional(workspace.split / "split.json"),
         registered=_optional(workspace.registered),
         decision=_optional(workspace.decision),
+        renewal=_optional(workspace.renewal),
         drift=_optional(workspace.drift / "drift.json"),
         scores=_optional(workspace.scores_summary),
         run=_optional(workspace.run_facts) or {},

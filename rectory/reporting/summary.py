@@ -139,6 +139,19 @@ class DecisionSummary(Part):
     """Whom the challenger was compared with."""
 
 
+class RefitSummary(Part):
+    """The champion's recipe, fitted again on everything up to as_of; docs/refit.md."""
+
+    served: bool = False
+    """It serves in the champion's place."""
+    version: str | None = None
+    """Registered version of the refit."""
+    refit_of: str | None = None
+    """The version that the gate has measured."""
+    text: str = ""
+    """What was done, or why nothing was."""
+
+
 class DriftColumn(Part):
     """One watched column."""
 
@@ -182,6 +195,8 @@ class Summary(Part):
     snapshot: SnapshotSummary = SnapshotSummary()
     candidates: dict[str, CandidateSummary] = {}
     decision: DecisionSummary = DecisionSummary()
+    refit: RefitSummary | None = None
+    """null: refits are switched off."""
     drift: DriftSummary = DriftSummary()
     timings: dict[str, float] = {}
     """Step (`split`, `train-lightfm_hybrid`) -> wall-clock seconds. Candidates train side by side: they overlap."""
@@ -216,6 +231,7 @@ def build_summary(inputs: Inputs) -> Summary:
         snapshot=_snapshot(validation, snapshot),
         candidates=candidates,
         decision=_decision(inputs.decision),
+        refit=_refit(inputs.renewal),
         drift=_drift(inputs.drift),
         timings={label: facts["seconds"] for label, facts in inputs.timings.items()},
         total_seconds=total_seconds(inputs),
@@ -352,6 +368,13 @@ def _decision(decision: Facts | None) -> DecisionSummary:
             for tried in decision.get("attempts", [])
         ],
     )
+
+
+def _refit(renewal: Facts | None) -> RefitSummary | None:
+    if renewal is None:
+        return None
+    named = {name: _text(renewal[name]) for name in ("version", "refit_of")}
+    return RefitSummary(served=renewal["served"], **named, text=renewal["why"])
 
 
 def _holder(seat: Facts | None) -> ChampionSummary | None:

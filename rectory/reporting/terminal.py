@@ -103,6 +103,9 @@ def _facts(summary: Summary, reports: Path) -> Table:
 
     rows = summary.snapshot
     table = _grid(8)
+    if summary.refit is not None:
+        who = f"version {summary.refit.version}: " if summary.refit.served else "nothing was fitted again: "
+        table.add_row("serves", escape(who + summary.refit.text))
     table.add_row(
         "data",
         f"{count(rows.rows_in)} rows = {count(rows.rows_kept)} kept + {count(rows.rows_quarantined)} quarantined + "

@@ -167,11 +167,12 @@ def test_unknown_policies_are_named_with_those_that_exist() -> None:
 
 def test_policies_that_serve_the_same_model_share_it() -> None:
     turns = {name: walk(name, *[MadeUpDay(date) for date in DATES]) for name in ("never", "never+refit", "gate+refit")}
-    recipes = {f"{date}.hybrid": Recipe("hybrid-1", {}) for date in DATES}
+    recipe = Recipe({"candidate": "hybrid"})
+    recipes = {f"{date}.hybrid": recipe for date in DATES}
     served = {name: served_by(policy_of(name), of_policy, recipes) for name, of_policy in turns.items()}
     assert [model.name for model in served["never"].values()] == ["d1.hybrid"] * 3
     assert served["never+refit"] == served["gate+refit"]
-    assert served["never+refit"]["d3"] == Served("d3", "hybrid", "hybrid-1")
+    assert served["never+refit"]["d3"] == Served("d3", "hybrid", recipe.name)
 
 
 def test_what_is_scored_is_what_served_what_challenged_and_what_had_served_until_then() -> None:

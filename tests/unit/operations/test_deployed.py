@@ -8,10 +8,14 @@ from typing import Any
 
 import pytest
 from prefect.events import DeploymentEventTrigger
+from prefect.logging import disable_run_logger
 from prefect.utilities.callables import parameter_schema
 from ruamel.yaml import YAML
 
 from flows.deployments import DEPLOYMENTS, Deployed, prefect_yaml
+from flows.events import COULD_NOT_ACT
+from flows.notify import notify
+from flows.options import Message
 
 ROOT = Path(__file__).parents[3]
 BY_NAME = {one.name: one for one in DEPLOYMENTS}
@@ -64,6 +68,13 @@ def test_triggers_are_what_prefect_takes_and_fill_the_form(one: Deployed) -> Non
         made = DeploymentEventTrigger(**trigger.spec())
         assert made.threshold == 1
         assert set(trigger.parameters["options"]) <= set(form["properties"])
+
+
+def test_a_run_that_was_taken_for_lost_and_had_ended_is_no_news(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECTORY_WEBHOOK_URL", "http://127.0.0.1:9/nobody-listens")
+    reason = "Failed to set state: Run is already in terminal state COMPLETED."
+    with disable_run_logger():
+        assert notify.fn(Message(event=COULD_NOT_ACT, payload={"reason": reason})) == []
 
 
 def test_a_notice_that_fails_is_no_reason_for_a_notice() -> None:

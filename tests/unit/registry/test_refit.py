@@ -1,0 +1,190 @@
+"""The champion's recipe, fitted again on everything: who serves, who is measured, and when nothing is fitted again."""
+
+from __future__ import annotations
+
+import shutil
+
+import pandas as pd
+import pytest
+
+from rectory.care.gc import needed_versions
+from rectory.files import read_json, read_parquet
+from rectory.params import Params
+from rectory.params.sections import GcParams
+from rectory.registry import audit
+from rectory.registry.refitting import Renewal
+from rectory.registry.reproduce import reproduce
+from rectory.registry.store import ModelStore, Version, blocked
+from rectory.workspace import Workspace
+from tasks import history, live, promote, recipe, refit, register, renew, score
+
+
+def refitted(params: Params, workspace: Workspace) -> renew.Renewed:
+    """The steps after a judgement, as the flows call them."""
+    planned = recipe.run(params, workspace)
+    if planned.recipe:
+        history.run(params, workspace)
+        refit.run(params, workspace, planned.recipe)
+    return renew.run(params, workspace)
+
+
+def champion(workspace: Workspace) -> Version:
+    seated = ModelStore(workspace).champion()
+    assert seated is not None
+    return seated
+
+
+def later(workspace: Workspace, params: Params, name: str, moment: str) -> tuple[Params, Workspace]:
+    """The same data in a run as of a later moment: another refit."""
+    other = Workspace(workspace.root.parent / name, workspace.project)
+    shutil.copytree(workspace.root, other.root)
+    shutil.rmtree(other.root / "registry")
+    then = params.model_copy(update={"as_of": pd.Timestamp(moment).to_pydatetime()})
+    register.run(then, other)
+    return then, other
+
+
+@pytest.fixture
+def judged(params: Params, workspace: Workspace) -> Workspace:
+    """The run has a champion."""
+    register.run(params, workspace)
+    assert promote.run(params, workspace).promoted
+    return workspace
+
+
+def test_the_refit_serves_knows_the_newest_rows_and_names_what_was_measured(params: Params, judged: Workspace) -> None:
+    before = champion(judged)
+    done = refitted(params, judged)
+    after = champion(judged)
+    assert done.served and done.version == after.version != before.version
+    assert after.refit_of == before.version and after.candidate == before.candidate
+    newest = read_parquet(judged.tables / "interactions.parquet", ["timestamp"])["timestamp"].max()
+    assert pd.Timestamp(before.trained_until) < newest
+    assert abs(pd.Timestamp(after.trained_until) - newest) < pd.Timedelta(milliseconds=1)
+    store = ModelStore(judged)
+    assert store.measured(after).version == before.version and store.measured(before).version == before.version
+    rows = len(read_parquet(judged.tables / "interactions.parquet", ["user_id"]))
+    assert int(store.bundle(before).seen.sum()) < int(store.bundle(after).seen.sum()) == rows
+    kept = store.artifact(after, "metrics.json")
+    assert kept is not None and read_json(kept)["measured_on"] == before.version
+    assert read_json(kept)["metrics"] == read_json(judged.metrics(before.candidate))["metrics"]
+    card = store.artifact(after, "model_card.md")
+    assert card is not None and "nobody has measured the refit" in card.read_text(encoding="utf-8")
+    assert score.run(params, judged).model_version == after.version
+    assert [line["event"] for line in audit.read(judged)] == ["judged", "promoted", "renewed"]
+
+
+def test_a_second_time_nothing_is_fitted_and_nothing_changes(params: Params, judged: Workspace) -> None:
+    first = refitted(params, judged)
+    shutil.rmtree(judged.history)
+    planned = recipe.run(params, judged)
+    assert planned.recipe is None and planned.version == first.version
+    again = renew.run(params, judged)
+    assert again.served and again.version == first.version
+    assert len(ModelStore(judged).versions()) == len(params.train.candidates) + 1
+    assert [line["event"] for line in audit.read(judged)].count("renewed") == 1
+
+
+def test_the_gate_measures_the_fit_that_has_not_seen_the_window(params: Params, judged: Workspace) -> None:
+    before = champion(judged)
+    refitted(params, judged)
+    wanted = params.model_copy(update={"train": params.train.model_copy(update={"seed": params.train.seed + 1})})
+    other = later(judged, wanted, "second", "2026-01-01T00:00:00Z")[1]
+    decided = promote.run(wanted, other)
+    decision = read_json(other.decision)
+    assert not any(reason["rule"] == "comparable" for reason in decision["reasons"]), decision["reasons"]
+    assert decision["champion_before"]["version"] == before.version
+    if not decided.promoted:
+        assert decision["champion"]["version"] == champion(judged).version
+
+
+def test_previous_is_who_served_before_never_the_fit_between(params: Params, judged: Workspace) -> None:
+    store = ModelStore(judged)
+    assert store.previous() is None
+    refitted(params, judged)
+    first = champion(judged)
+    assert store.previous() is None, "the measured fit served for a moment only"
+    refitted(*later(judged, params, "second", "2026-01-01T00:00:00Z"))
+    second = champion(judged)
+    previous = store.previous()
+    assert second.version != first.version and previous is not None and previous.version == first.version
+
+
+def test_a_refit_that_was_rolled_back_ends_the_refits_of_its_version(params: Params, judged: Workspace) -> None:
+    measured = champion(judged)
+    refitted(params, judged)
+    first = champion(judged)
+    refitted(*later(judged, params, "second", "2026-01-01T00:00:00Z"))
+    second, store = champion(judged), ModelStore(judged)
+    assert store.rollback(reason="bad", by="tests").version == first.version
+    assert blocked(store.version(second.version)) and not blocked(store.version(measured.version))
+    after, other = later(judged, params, "third", "2026-01-02T00:00:00Z")
+    done = refitted(after, other)
+    assert not done.served and f"refit {second.version}" in done.text
+    assert champion(judged).version == first.version
+    assert store.unblock(store.version(second.version), "mended", "tests")
+    assert refitted(after, other).served
+
+
+def test_going_back_past_a_refit_blocks_the_version_whose_recipe_it_is_too(params: Params, judged: Workspace) -> None:
+    measured, store = champion(judged), ModelStore(judged)
+    refitted(params, judged)
+    other = next(one for one in store.versions() if one.candidate != measured.candidate)
+    store.rollback(other.version, "bad recipe", "tests")
+    assert blocked(store.version(measured.version))
+
+
+def test_a_seat_that_changed_hands_meanwhile_is_left_alone(params: Params, judged: Workspace) -> None:
+    planned = recipe.run(params, judged)
+    assert planned.recipe
+    history.run(params, judged)
+    refit.run(params, judged, planned.recipe)
+    store = ModelStore(judged)
+    other = next(one for one in store.versions() if one.candidate != champion(judged).candidate)
+    store.promote(other, "by hand")
+    done = renew.run(params, judged)
+    assert not done.served and "holds the seat" in done.text
+    assert champion(judged).version == other.version
+
+
+def test_a_recipe_that_would_be_another_today_waits_for_the_gate(params: Params, judged: Workspace) -> None:
+    changed = params.model_copy(update={"split": params.split.model_copy(update={"test_share": 0.3})})
+    done = refitted(changed, judged)
+    assert not done.served and "split" in done.text and "must pass the gate" in done.text
+    assert not Renewal.read(judged).recipe
+
+
+def test_lists_of_another_sort_do_not_serve(params: Params, judged: Workspace) -> None:
+    before = champion(judged)
+    strict = params.model_copy(update={"gate": params.gate.model_copy(update={"max_model_mb": 1e-6})})
+    done = refitted(strict, judged)
+    assert not done.served and "model size" in done.text
+    assert champion(judged).version == before.version
+
+
+def test_live_answers_take_the_weights_of_the_measured_fit(params: Params, judged: Workspace) -> None:
+    # The step looks for the run in runs/<run id>.
+    measured = live.run(params, judged)
+    assert measured.fitted, measured.text
+    refitted(params, judged)
+    prepared = live.run(params, judged)
+    assert prepared.fitted and f"weights of version {measured.version}" in prepared.text
+    first, second = champion(judged).lineage_key, ModelStore(judged).measured(champion(judged)).lineage_key
+    assert (judged.live(first) / "mix.json").read_bytes() == (judged.live(second) / "mix.json").read_bytes()
+
+
+def test_gc_keeps_what_a_refit_needs(params: Params, judged: Workspace) -> None:
+    refitted(params, judged)
+    store = ModelStore(judged)
+    # Only the refit holds a seat.
+    seat = {"champion": champion(judged).version}
+    policy = GcParams(keep_days=0.0, keep_versions=1)
+    kept = needed_versions(store.versions(), seat, policy, now=4e9)
+    assert {one.version for one in kept} == {champion(judged).version, str(champion(judged).refit_of)}
+
+
+def test_a_refit_is_rebuilt_to_the_byte(params: Params, judged: Workspace) -> None:
+    refitted(params, judged)
+    found = reproduce(None, judged)
+    assert found.version == champion(judged).version
+    assert found.identical, found.differences
