@@ -79,7 +79,8 @@ def _refusal(params: Params, card: Card, workspace: Workspace, store: ModelStore
     lineage = candidate_lineage(params, card, _data(workspace), workspace.lock_file, candidate, graph=CodeGraph())
     if measured.tags.get("made_by") != lineage.made_by:
         return f"{changed_since(measured, lineage, recipe(params, candidate))}; a version of today must pass the gate"
-    return store.refits_blocked(params.dataset, measured.version) or ""
+    as_of = str(read_json(workspace.snapshot)["as_of"])
+    return store.no_refit(params.dataset, measured.version, as_of) or ""
 
 
 def conclude(params: Params, workspace: Workspace, store: ModelStore, planned: Renewal) -> Renewal:

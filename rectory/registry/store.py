@@ -84,12 +84,9 @@ class ModelStore(Versions):
         """
         with self.writing():
             old = self.champion(refit.dataset)
-            if old is None or self.measured(old).version != refit.refit_of:
-                held = f"version {old.version}" if old else "nobody"
-                return f"{held} holds the seat of version {refit.refit_of} by now"
-            if (why := self.refits_blocked(refit.dataset, str(refit.refit_of))) is not None:
+            if (why := self.no_refit(refit.dataset, str(refit.refit_of), refit.tags["as_of"])) is not None:
                 return why
-            if old.version != refit.version:
+            if old is not None and old.version != refit.version:
                 self._audit("renewed", refit, old, text, None)
                 self._remember_serving()
                 self._set_previous(refit.dataset, old if old.refit_of is not None else None)
@@ -97,8 +94,16 @@ class ModelStore(Versions):
                 self._set(_of(CHAMPION, refit.dataset), refit)
             return None
 
-    def refits_blocked(self, dataset: str, number: str) -> str | None:
-        """Why version `number` is not to be fitted again: a refit of it was rolled back. None: it may be."""
+    def no_refit(self, dataset: str, number: str, as_of: str) -> str | None:
+        """Why no refit of version `number` with the data of `as_of` (ISO) may serve; None: it may.
+
+        Another holds the seat, a refit with newer data serves already, or one was rolled back.
+        """
+        held = self.champion(dataset)
+        if held is None or self.measured(held).version != number:
+            return f"{f'version {held.version}' if held else 'nobody'} holds the seat of version {number} by now"
+        if held.refit_of and datetime.fromisoformat(held.tags["as_of"]) > datetime.fromisoformat(as_of):
+            return f"version {held.version} serves, a refit with newer data (as of {held.tags['as_of']})"
         for one in self.versions(dataset):
             if one.refit_of == number and (why := blocked(one)) is not None:
                 return f"refit {one.version} of version {number} is blocked: {why}; `rectory unblock {one.version}`"

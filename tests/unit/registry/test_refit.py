@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from rectory.care.gc import needed_versions
-from rectory.files import read_json, read_parquet
+from rectory.files import read_json, read_parquet, write_json
 from rectory.params import Params
 from rectory.params.sections import GcParams
 from rectory.registry import audit
@@ -188,3 +188,14 @@ def test_a_refit_is_rebuilt_to_the_byte(params: Params, judged: Workspace) -> No
     found = reproduce(None, judged)
     assert found.version == champion(judged).version
     assert found.identical, found.differences
+
+
+def test_an_older_run_that_is_concluded_late_does_not_take_the_data_back(params: Params, judged: Workspace) -> None:
+    after, other = later(judged, params, "second", "2026-01-01T00:00:00Z")
+    newer = {**read_json(other.snapshot), "as_of": "2025-04-02T00:00:00+00:00"}
+    write_json(other.snapshot, newer)
+    assert refitted(after, other).served
+    serving = champion(judged).version
+    done = refitted(params, judged)
+    assert not done.served and "newer data" in done.text
+    assert champion(judged).version == serving
