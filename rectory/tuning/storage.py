@@ -136,13 +136,17 @@ def worker_name() -> int | str:
     return os.environ.get(WORKER_VARIABLE) or os.getpid()
 
 
-def take_up(study: Study) -> None:
-    """Put back what an earlier process of this name had at work: its machine was lost, its values are not to blame."""
+def take_up(study: Study, plan: Plan) -> None:
+    """Put back what an earlier process of this name had at work: its machine was lost, its values are not to blame.
+
+    Whoever takes a trial signs it before the lock is free: one without a name is of a process that died in between.
+    """
     from optuna.trial import TrialState
 
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if trial.user_attrs.get("worker") == worker_name():
-            put_back(study, trial, "its worker was lost")
+    with sole(plan):
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if trial.user_attrs.get("worker", worker_name()) == worker_name():
+                put_back(study, trial, "its worker was lost")
 
 
 def give_up(study: Study, worker: int | str, reason: str) -> None:

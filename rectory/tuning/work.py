@@ -30,7 +30,7 @@ def work(plan: Plan, settings: TrainParams, train: TrainingSet) -> int:
     """Try until the plan's trials are made or its time is over; gives the number of trials that this worker began."""
     study = open_study(plan, settings.seed)
     space = space_of(settings.candidates[plan.candidate])
-    take_up(study)
+    take_up(study, plan)
     done = 0
     while trial := take(study, plan, space):
         _try(study, plan, settings, train, trial)

@@ -91,6 +91,18 @@ def test_a_study_that_was_killed_goes_on_to_the_same_end(tuned, bench, monkeypat
     assert [one.number for one in killed] == [cut]
 
 
+def test_a_trial_whose_worker_died_before_it_was_signed_is_tried_by_the_next(bench):
+    bench.prepare(FREQUENCY, 3)
+    unsigned = open_study(bench.plan, 42).ask()
+    assert "worker" not in unsigned.user_attrs
+    assert bench.work() == 3
+    study = open_study(bench.plan, 42)
+    assert [one.number for one in study.trials if "killed" in one.user_attrs] == [unsigned.number]
+    assert not [one for one in study.trials if one.state.name == "RUNNING"]
+    first = bench.result().trials[0]
+    assert (first.origin, first.values) == ("defaults", bench.plan.defaults)
+
+
 def _dies_at(nth):
     """As if the process were killed in the second step of its nth trial: nothing is tidied up."""
     calls = []
