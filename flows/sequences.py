@@ -30,7 +30,7 @@ from flows.textfile import leave_metrics_at_exit
 from rectory import journal
 from rectory.data.card import load_card
 from rectory.data.readers import SourceFacts
-from rectory.errors import DataError
+from rectory.errors import DataError, RectoryError
 from rectory.files import read_json, write_json
 from rectory.params import Params, load_params
 from rectory.workspace import Workspace
@@ -156,12 +156,15 @@ def judge(params: Params, workspace: Workspace) -> Promoted:
 
 
 def refit(params: Params, workspace: Workspace) -> Renewed:
-    """Fit the champion's recipe again on everything up to as_of and let that serve."""
+    """Fit the champion's recipe again on everything up to as_of and let that serve; if it fails nothing is lost."""
     planned = run_step("recipe", params, workspace)
     if planned.recipe:
-        run_step("history", params, workspace)
-        with engine_of(params, workspace) as engine:
-            run_candidate_step("refit", planned.recipe, workspace, engine)
+        try:
+            run_step("history", params, workspace)
+            with engine_of(params, workspace) as engine:
+                run_candidate_step("refit", planned.recipe, workspace, engine)
+        except RectoryError as error:
+            get_run_logger().error("the refit failed, the champion serves as it is: %s", error)
     with alone("promotion", workspace):
         renewed: Renewed = run_step("renew", params, workspace)
     if renewed.served:

@@ -89,6 +89,8 @@ def conclude(params: Params, workspace: Workspace, store: ModelStore, planned: R
     refit = store.version(planned.version) if planned.version else None
     if refit is None:
         name = str(planned.recipe)
+        if not (workspace.refitted(name) / "bundle.json").is_file():
+            return Renewal(planned.recipe, measured.version, why="the fit failed; the run's log says why")
         failed = [
             one.text for one in _reasons(params, workspace, store.bundle_folder(measured), name) if not one.passed
         ]

@@ -139,10 +139,10 @@ class ModelStore(Versions):
                 )
             self._audit("rolled back", target, old, reason or "asked for by hand", by)
             if block:
-                spared = {target.version, self.measured(target).version}
-                left = {one.version: one for one in (old, self.measured(old)) if one.version not in spared}
-                for one in left.values():
-                    self._block(one, f"rolled back by {by or user_name()}: {reason or 'no reason was given'}")
+                left = {old.version, old.refit_of} - {target.version, target.refit_of}
+                for one in self.versions(old.dataset):
+                    if one.version in left:
+                        self._block(one, f"rolled back by {by or user_name()}: {reason or 'no reason was given'}")
             self._unblock(target)
             self._remember_serving()
             # The champion first: were `previous` moved first, dying in between would forget whom to go back to.

@@ -199,3 +199,11 @@ def test_an_older_run_that_is_concluded_late_does_not_take_the_data_back(params:
     done = refitted(params, judged)
     assert not done.served and "newer data" in done.text
     assert champion(judged).version == serving
+
+
+def test_a_fit_that_failed_leaves_the_champion_as_it_is(params: Params, judged: Workspace) -> None:
+    before = champion(judged).version
+    assert recipe.run(params, judged).recipe
+    done = renew.run(params, judged)
+    assert not done.served and "the fit failed" in done.text
+    assert champion(judged).version == before
