@@ -175,11 +175,17 @@ class Up:
         family = self.family()
         os.kill(self.process.pid, number)
         code = self.process.wait(PATIENCE)
-        _, alive = psutil.wait_procs(family, timeout=60)
-        left = [one for one in alive if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
-        assert not left, f"orphans: {left}"
+        until(lambda: not any(map(_at_work, family)), "nothing of it is left", 60)
         assert marked.find(self.token) == []
         return code
+
+
+def _at_work(process: psutil.Process) -> bool:
+    """It runs; one that has ended and that nobody has asked about is no orphan."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 @contextmanager

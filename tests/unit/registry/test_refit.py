@@ -45,6 +45,13 @@ def later(workspace: Workspace, params: Params, name: str, moment: str) -> tuple
 
 
 @pytest.fixture
+def params(params: Params) -> Params:
+    """Two candidates are enough, and each costs a second."""
+    kept = {name: one for name, one in params.train.candidates.items() if name != "popularity_recent"}
+    return params.model_copy(update={"train": params.train.model_copy(update={"candidates": kept})})
+
+
+@pytest.fixture
 def judged(params: Params, workspace: Workspace) -> Workspace:
     """The run has a champion."""
     register.run(params, workspace)
