@@ -9,10 +9,14 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+
+from rectory.arrays import Array
 from rectory.data.card import Card, load_card
-from rectory.evaluation.holdout import evaluate, milliseconds_per_user
-from rectory.evaluation.relevance import Window, load_window
+from rectory.evaluation.holdout import milliseconds_per_user
+from rectory.evaluation.relevance import head_items, load_window
 from rectory.files import read_json, write_json
+from rectory.metrics.beyond import catalogue_coverage, exposure, popularity_share
 from rectory.models.bundle import Bundle
 from rectory.params import Params
 from rectory.registry.environment import checkout
@@ -104,24 +108,26 @@ def conclude(params: Params, workspace: Workspace, store: ModelStore, planned: R
 
 
 def _reasons(params: Params, workspace: Workspace, measured: Path, name: str) -> list[Reason]:
-    window = load_window(workspace, load_card(workspace.card(params.dataset)), params)
-    refit = _shape(params, workspace.refitted(name), window)
-    return refit_reasons(refit, _shape(params, measured, window), params.gate)
+    users = load_window(workspace, load_card(workspace.card(params.dataset)), params).users
+    refit = _shape(params, workspace.refitted(name), users)
+    return refit_reasons(refit, _shape(params, measured, users), params.gate)
 
 
-def _shape(params: Params, folder: Path, window: Window) -> Contender:
-    """What a model's lists are like. Its accuracy on the window says nothing where it was trained on it."""
+def _shape(params: Params, folder: Path, users: Array) -> Contender:
+    """What a model's lists for these users are like, by its own items and its own head: as it would serve.
+
+    No accuracy: on the test window that says nothing of a model that was trained on it.
+    """
     bundle, k = Bundle.load(folder), params.evaluate.k[0]
-    found = evaluate(bundle, window, params.evaluate)
-    missing = float("nan")
-    values = {name: one.value for name, one in found.metrics.items()}
+    lists = bundle.recommend_codes(bundle.users.encode(users), k).items
+    head = head_items(np.asarray(bundle.seen.sum(axis=0)).ravel(), params.evaluate.head_share)
     return Contender(
         name=bundle.candidate,
-        value=values.get(params.gate.metric, missing),
-        users=found.users,
-        coverage=values.get(f"coverage@{k}", missing),
-        popularity_share=values.get(f"popularity_share@{k}", missing),
-        milliseconds_per_user=milliseconds_per_user(bundle, window.users, k),
+        value=0.0,
+        users=len(users),
+        coverage=catalogue_coverage(exposure(lists, len(bundle.items))),
+        popularity_share=float(np.nanmean(popularity_share(lists, head))),
+        milliseconds_per_user=milliseconds_per_user(bundle, users, k),
         model_mb=folder_mb(folder),
     )
 

@@ -18,6 +18,7 @@ from rectory.registry.gate import (
     Decision,
     choose_challengers,
     decide,
+    refit_reasons,
     settle,
 )
 
@@ -52,6 +53,23 @@ def test_promotes_what_beats_champion_and_baselines_within_all_limits() -> None:
     assert [reason.rule for reason in decision.reasons] == [
         "baseline:recent", "gain", "slices", "coverage", "popularity", "latency", "size",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        ({"coverage": 0.1}, "coverage"),
+        ({"popularity_share": 1.0}, "popularity"),
+        ({"milliseconds_per_user": 60.0}, "latency"),
+        ({"model_mb": 5000.0}, "size"),
+        ({"coverage": float("nan")}, "measured"),
+    ],
+)
+def test_a_refit_must_give_lists_of_the_same_sort_whatever_it_scores(change: dict[str, float], rule: str) -> None:
+    measured = replace(HYBRID, popularity_share=0.4)
+    assert all(one.passed for one in refit_reasons(replace(measured, value=0.0), measured, RULES))
+    found = refit_reasons(replace(measured, **change), measured, RULES)
+    assert [one.rule for one in found if not one.passed] == [rule]
 
 
 def test_unsure_gain_is_refused_with_its_numbers() -> None:
