@@ -111,6 +111,12 @@ def interruptible() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, interrupt)
     try:
         yield
+    except Exception as error:
+        # Raised where Python ignores exceptions (`__del__`, a weak reference's end) it was lost, and this is what
+        # became of the run that it had stopped.
+        if _interrupted.is_set():
+            raise KeyboardInterrupt from error
+        raise
     finally:
         signal.signal(signal.SIGINT, before)
         _interrupted.clear()

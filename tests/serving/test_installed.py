@@ -237,8 +237,17 @@ def test_a_version_that_is_not_as_it_was_registered_is_refused_and_the_old_one_s
         assert swap["outcome"] == "refused" and says in swap["reason"] and swap["replaced"] == old
         answer = http.post("/api/v1/recommend", json={"user_id": "00001"})
         assert answer.status_code == 200 and answer.json()["model_version"] == old
-        last = json.loads((project / ".rectory" / "audit.jsonl").read_text(encoding="utf-8").splitlines()[-1])
-        assert (last["event"], last["version"], last["outcome"]) == ("live model", version.version, "refused")
+
+        def audited() -> bool:
+            lines = (project / ".rectory" / "audit.jsonl").read_text(encoding="utf-8").splitlines()
+            last = json.loads(lines[-1])
+            return (last["event"], last.get("version"), last.get("outcome")) == (
+                "live model",
+                version.version,
+                "refused",
+            )
+
+        until(audited)
     assert f"version {version.version} is refused, {old} stays" in server.log.read_text(encoding="utf-8")
 
 
