@@ -47,7 +47,8 @@ def search(
 ) -> Found:
     """From the shortest half-life on, which costs least, each gets a few epochs, until one is clearly worse.
 
-    Of those the kept one goes on until `patience` epochs in a row were not clearly better than the kept epoch.
+    Of those the kept one goes on until `patience` epochs, and as many as were kept, were not clearly better: whoever
+    learns slowly gains little by each epoch and much by twice as many.
 
     Args:
         start: training with a half-life, before its first epoch.
@@ -76,7 +77,7 @@ def search(
         if best is None or clearly_better(probe.kept, best.kept):
             best = probe
     assert best is not None  # noqa: S101 - there is at least one half-life
-    while best.training.epochs < max_epochs and best.training.epochs - best.kept_epochs < patience:
+    while best.training.epochs < min(max_epochs, best.kept_epochs + max(patience, best.kept_epochs)):
         best = step(best, best.training)
     chosen = {"half_life_days": best.training.half_life_days, "epochs": best.kept_epochs}
     return Found(chosen, float(best.kept.mean()), curve)

@@ -251,7 +251,7 @@ class LightFMHybridParams(Candidate):
     max_epochs: Annotated[int, Field(ge=1, le=500)] = 30
     """Upper limit; early stopping on the validation window usually ends sooner."""
     patience: Annotated[int, Field(ge=1, le=50)] = 3
-    """Epochs without a better validation score before a fit is stopped."""
+    """Epochs without a better validation score before a fit is stopped; at least as many as are kept."""
     half_lives_days: tuple[HalfLife | None, ...] = (7.0, 14.0, 30.0, 90.0, None)
     """Recency half-lives to try; the best on validation is kept. null weighs all interactions alike."""
     item_alpha: Annotated[float, Field(ge=0, le=1)] = 0.0

@@ -130,7 +130,7 @@ def test_early_stopping_ends_after_patience_and_the_kept_epoch_is_refitted():
     scores = [step["score"] for step in model.report.curve]
     assert len(scores) < 100
     kept = model.report.chosen["epochs"]
-    assert len(scores) == max(kept + 2, 2)
+    assert len(scores) == kept + max(kept, 2)
     assert model.report.score == scores[kept - 1]
     again = hybrid().refit(two_tastes(), model.report.chosen)
     users = np.arange(60, dtype=np.int32)
@@ -154,13 +154,21 @@ def scored(scores: dict[float | None, list[float]], **limits):
 
 
 def test_longer_half_lives_are_tried_until_one_is_worse():
-    found = scored({None: [9, 9], 30.0: [2, 3], 7.0: [1, 2], 14.0: [4, 5, 6, 5, 5, 5], 90.0: [9, 9]})
+    found = scored({None: [9, 9], 30.0: [2, 3], 7.0: [1, 2], 14.0: [4, 5, 6, 5, 5, 5, 5], 90.0: [9, 9]}, max_epochs=7)
     assert found.chosen == {"half_life_days": 14.0, "epochs": 3}
     assert found.score == 6
     assert [(step["half_life_days"], step["epoch"]) for step in found.curve] == [
         *((days, epoch) for days in (7.0, 14.0, 30.0) for epoch in (1, 2)),
-        *((14.0, epoch) for epoch in (3, 4, 5)),
+        *((14.0, epoch) for epoch in (3, 4, 5, 6)),
     ]
+
+
+def test_who_learns_slowly_gets_twice_as_long():
+    # From the eighth epoch on a step is too small to be seen, eight of them are not.
+    slow = [float(epoch) for epoch in range(1, 9)] + [8.0] * 7 + [9.0] * 100
+    found = scored({None: slow}, max_epochs=100)
+    assert found.chosen == {"half_life_days": None, "epochs": 16}
+    assert len(found.curve) == 32
 
 
 def test_the_best_of_all_may_be_to_forget_nothing():
