@@ -20,9 +20,11 @@ from rectory.serving.codes import UNKNOWN, Codes
 from rectory.serving.histories import Histories, Taken
 from rectory.serving.links import EARLIER, STEPS, Links
 from rectory.serving.mixing import LINKED, PLACE, Mix
+from rectory.serving.people import People
+from rectory.serving.places import Places
 from rectory.serving.reasons import champion_words, reasons_for, why_not_stages
 from rectory.serving.shelf import Shelf
-from rectory.serving.signals import Places, View, World, look
+from rectory.serving.signals import View, World, look
 from rectory.serving.trends import Trend
 from rectory.serving.types import Answer, Event, Item, ItemFacts, NotKnown, Request, Rung, Shown, User, Why, WhyNot
 
@@ -111,8 +113,11 @@ class LiveEngine:
         day, week, month = (
             Trend(days, log.item, log.time, log.weight, n_items=n, now=log.end) for days in HALF_LIVES_DAYS
         )
+        # What weighs nothing need not be made.
+        people = People(log.user, log.item, log.time, n) if "people" in mix.linked else None
         self._world = World(
             links=links,
+            people=people,
             trends=(day, week, month),
             shelf=shelf,
             settings=mix.settings,
@@ -121,7 +126,6 @@ class LiveEngine:
             newest=_first_taken(log, n),
         )
         self._mix, self._weights = mix, mix.vector
-        # What weighs nothing need not be made.
         self.uses_now = any(self._weights[PLACE[name]] for name in ("now", "now_height"))
 
     @classmethod
@@ -198,6 +202,8 @@ class LiveEngine:
         before = self._histories.of(user)
         if not len(before) or moment >= before.time[-1]:
             self._world.links.take(item, *_followed(before, moment, self._world.settings.moment_seconds))
+            if self._world.people is not None:
+                self._world.people.take(user, item)
         self._histories.add(user, item, moment, weight)
         for trend in self._world.trends:
             trend.add(item, moment, weight)
@@ -223,6 +229,8 @@ class LiveEngine:
             if user != UNKNOWN:
                 self._histories.forget(user)
                 self._champion.forget(user)
+                if self._world.people is not None:
+                    self._world.people.forget(user)
                 self._forgotten.add(user)
 
     def put_items(self, items: list[Item]) -> None:
@@ -278,7 +286,9 @@ class LiveEngine:
             ranked = self._champion.of_batch(self._users.code(user_id))
             allowed = np.zeros(len(self._items), dtype=np.bool_)
             allowed[ranked.items] = True
-            view = look(self._world, Taken.nothing(), (ranked, None), allowed=allowed, now=self._time.latest, linked=())
+            view = look(
+                self._world, UNKNOWN, Taken.nothing(), (ranked, None), allowed=allowed, now=self._time.latest, linked=()
+            )
             order = _first(view.x @ Mix.frozen().vector, n)
             return [self._items.ids[code] for code in view.items[order].tolist()]
 
@@ -480,6 +490,7 @@ class _Asked:
             extra = np.append(extra, np.int32(more))
         return look(
             engine._world,
+            self.user,
             self.taken,
             (ranked, current),
             allowed=self.allowed,

@@ -17,22 +17,24 @@ from rectory.models.item_to_item import strongest_per_row
 from rectory.models.nearest import build_nearest
 from rectory.models.neighbours import most_like_items, taken, with_diagonal
 from rectory.models.protocol import Recommender
-from rectory.serving.links import EARLIER, STEPS, Links, steps_weight
+from rectory.serving.embedding import embedded
+from rectory.serving.links import EARLIER, STEPS, Links, beside, steps_weight
 from rectory.serving.mixing import LINKED, TERMS, Examples, Mix, Settings, fit_weights
+from rectory.serving.moments import by_moment
 
 MIX_FILE = "mix.json"
 K = 10
 _NEIGHBOURS = 200
 _MIN_USERS = 3
 _PENALTY = 1e-4
-_CHOICES = 1200
+_CHOICES = 4000
 """Choices of the validation window that weights are fitted on at most, drawn evenly over it."""
 _OTHERS = 80
 """Candidates that a choice is held against in the fit."""
 _FIRST = 0.7
 """Share of them, the earliest, that candidates for the weights are fitted on; the rest decides between these."""
-_NOT_MISSED = 0.002
-"""Share of nDCG@10 that is given up for each sum of links that need not be made."""
+_NOT_MISSED = 0.01
+"""Log-likelihood of a choice (so 1% of its odds) that is given up for each sum of links that need not be made."""
 _SAMPLES = 500
 _FOLLOWERS = 300
 _ROWS_AT_ONCE = 500_000
@@ -49,14 +51,16 @@ def fit_links(train: TrainingSet, moment_seconds: float) -> Links:
     if not len(train.user):
         nothing = csr_array((n, n), dtype=np.float32)
         return Links(nothing, nothing, np.zeros(n), taken_times)
-    like = most_like_items(taken(train), "cosine", _NEIGHBOURS, _MIN_USERS)
+    like = with_diagonal(most_like_items(taken(train), "cosine", _NEIGHBOURS, _MIN_USERS), 0.0)
     following, out = followers(train, moment_seconds)
-    return Links(with_diagonal(like, 0.0), following, out, taken_times)
+    near = beside(following)
+    return Links(like, following, out, taken_times, near=near, vectors=embedded(like, near))
 
 
 def followers(train: TrainingSet, moment_seconds: float) -> tuple[csr_array, Float64Array]:
     """Weighted counts of what is taken after each item, the strongest kept, and their sums before that."""
-    order = np.lexsort((np.arange(len(train.user)), train.time, train.user))
+    order = by_moment(train.time)
+    order = order[np.argsort(train.user[order], kind="stable")]
     user, item, time = train.user[order], train.item[order], train.time[order]
     new = np.ones(len(user), dtype=np.int64)
     new[1:] = (time[1:] - time[:-1] > moment_seconds) | (user[1:] != user[:-1])
@@ -107,9 +111,9 @@ def choose_mix(tries: list[Tried]) -> Mix:
             if best is None or score > best[0]:
                 best = score, tried, share, fitted
     assert best is not None  # noqa: S101 - there is at least one setting
-    score, tried, share, fitted = best
+    _, tried, share, fitted = best
     first, rest = tried.examples.split(_FIRST)
-    spared, fitted = _spared(first, rest, share, fitted, score)
+    spared, fitted = _spared(first, rest, fitted)
     live = ndcg_of(rest.ranks(_between(fitted, share)))
     frozen = ndcg_of(rest.ranks(Mix.frozen().vector))
     users = tried.user[len(tried.user) - len(live) :]
@@ -130,18 +134,20 @@ def choose_mix(tries: list[Tried]) -> Mix:
     return Mix(dict(zip(TERMS, np.round(weights, 6).tolist(), strict=True)), tried.settings, facts)
 
 
-def _spared(
-    first: Examples, rest: Examples, share: float, fitted: Float64Array, score: float
-) -> tuple[list[str], Float64Array]:
-    """Which of LINKED are not missed, one after another, and the weights of the others."""
+def _spared(first: Examples, rest: Examples, fitted: Float64Array) -> tuple[list[str], Float64Array]:
+    """Which of LINKED are not missed, one after another, and the weights of the others.
+
+    Likelihood decides: what a sum adds to nDCG@10 drowns in the chance of some thousand choices.
+    """
     spared: list[str] = []
+    thinned, likely = _thinned(first), rest.log_likelihood(fitted)
     while left := [name for name in LINKED if name not in spared]:
-        tries = {name: _fitted(first.without([*spared, name])) for name in left}
-        scores = {name: float(ndcg_of(rest.ranks(_between(one, share))).mean()) for name, one in tries.items()}
-        name = max(scores, key=lambda one: scores[one])
-        if scores[name] < score * (1.0 - _NOT_MISSED):
+        tries = {name: fit_weights(thinned.without([*spared, name]), _PENALTY) for name in left}
+        found = {name: rest.log_likelihood(one) for name, one in tries.items()}
+        name = max(found, key=lambda one: found[one])
+        if found[name] < likely - _NOT_MISSED:
             break
-        spared, fitted = [*spared, name], tries[name]
+        spared, fitted, likely = [*spared, name], tries[name], found[name]
     return spared, fitted
 
 
@@ -161,20 +167,24 @@ def sampled(asked: BoolArray, most: int = _CHOICES) -> BoolArray:
 
 
 def save_live(folder: Path, links: Links, mix: Mix, model: Recommender) -> list[str]:
-    """Atomically write like.npz, following.npz, mix.json and, of a model with very many items, what finds them.
+    """Atomically write what `Links.save` does, mix.json and, of a model with very many items, what finds them.
 
     Returns:
         What there is to say of the latter.
     """
     with replacing(folder) as scratch:
         scratch.mkdir(parents=True)
-        links.save(scratch)
+        links.save(scratch, vectors="embedded" in mix.linked)
         mix.save(scratch / MIX_FILE)
         return build_nearest(model, scratch)
 
 
+def _thinned(examples: Examples) -> Examples:
+    return examples.thinned(_OTHERS, seed=0)
+
+
 def _fitted(examples: Examples) -> Float64Array:
-    return fit_weights(examples.thinned(_OTHERS, seed=0), _PENALTY)
+    return fit_weights(_thinned(examples), _PENALTY)
 
 
 def _between(fitted: Float64Array, share: float) -> Float64Array:

@@ -119,6 +119,7 @@ class Links:
         following: (n_items, n_items) float32, weighted number of times that the column was taken after the row.
         out: (n_items,) the same over all columns, also those that were not kept. taken: (n_items,) interactions.
         near: what `beside(following)` gives; None: it is made now.
+        vectors: (n_items, d) of `embedding.embedded`; None: there are none.
     """
 
     def __init__(
@@ -127,7 +128,9 @@ class Links:
         following: csr_array,
         out: Float64Array,
         taken: Float64Array,
+        *,
         near: csr_array | None = None,
+        vectors: Float32Array | None = None,
     ) -> None:
         self.like, following = _narrow(like), _narrow(following)
         self._night = (following, out, taken)
@@ -135,11 +138,12 @@ class Links:
         self._near = Counts(_narrow(beside(following) if near is None else near))
         self._out, self._taken = out.astype(np.float64), taken.astype(np.float64)
         self._damped = _damped(self._taken)
+        self._vectors = np.zeros((0, 0), dtype=np.float32) if vectors is None else vectors
 
     def again(self) -> Links:
         """As it was in the night: counts of its own, matrices shared."""
         other = object.__new__(Links)
-        other.like, other._night = self.like, self._night
+        other.like, other._night, other._vectors = self.like, self._night, self._vectors
         other._after, other._near = Counts(self._after.night), Counts(self._near.night)
         other._out, other._taken = self._night[1].astype(np.float64), self._night[2].astype(np.float64)
         other._damped = _damped(other._taken)
@@ -182,6 +186,16 @@ class Links:
         column, value = self._near.links(items, weights / np.sqrt(self._taken[items] + 1.0))
         return column, value * self._damped[column]
 
+    def kindred(self, items: Int32Array, taken: Int32Array, weights: Array) -> Float32Array:
+        """(m,) cosine of each of `items` with the weighted sum of what was taken, at least 0; of new items 0."""
+        found, n = np.zeros(len(items), dtype=np.float32), len(self._vectors)
+        known, old = taken < n, np.flatnonzero(items < n)
+        wanted = weights[known].astype(np.float32) @ self._vectors[taken[known]]
+        length = float(np.linalg.norm(wanted))
+        if length > 0:
+            found[old] = np.maximum(self._vectors[items[old]] @ (wanted / length), 0.0)
+        return found
+
     def row(self, item: int) -> Float64Array:
         """(n,) how much each item goes with one, in [0, 2]."""
         found = np.zeros(len(self._out))
@@ -191,13 +205,15 @@ class Links:
             found += sums / max(float(sums.max(initial=0.0)), 1e-9)
         return found
 
-    def save(self, folder: Path) -> None:
-        """like.npz, following.npz, near.npz and counts.npz: what was known in the night."""
+    def save(self, folder: Path, *, vectors: bool) -> None:
+        """like.npz, following.npz, near.npz, counts.npz and, if wanted, vectors.npz: what was known in the night."""
         following, out, taken = self._night
         write_sparse(folder / "near.npz", self._near.night)
         write_sparse(folder / "like.npz", self.like)
         write_sparse(folder / "following.npz", following)
         write_arrays(folder / "counts.npz", {"out": out, "taken": taken})
+        if vectors:
+            write_arrays(folder / "vectors.npz", {"vectors": self._vectors})
 
     @classmethod
     def load(cls, folder: Path) -> Links:
@@ -205,7 +221,9 @@ class Links:
         like, following = read_sparse(folder / "like.npz"), read_sparse(folder / "following.npz")
         # Earlier versions did not keep it.
         near = read_sparse(folder / "near.npz") if (folder / "near.npz").is_file() else None
-        return cls(like, following, counts["out"], counts["taken"], near)
+        file = folder / "vectors.npz"
+        vectors = read_arrays(file)["vectors"] if file.is_file() else None
+        return cls(like, following, counts["out"], counts["taken"], near=near, vectors=vectors)
 
 
 def beside(following: csr_array) -> csr_array:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_array
 
-from rectory.arrays import BoolArray, Float32Array, Float64Array, Int32Array
+from rectory.arrays import Array, BoolArray, Float32Array, Float64Array, Int32Array
 from rectory.data.card import Card, load_card
 from rectory.data.ids import IdMap
 from rectory.data.snapshots import checkout, previous_snapshot
@@ -30,13 +30,14 @@ from rectory.serving.engine import LiveEngine, Log, Taste
 from rectory.serving.fitting import MIX_FILE, fit_links
 from rectory.serving.links import Links
 from rectory.serving.mixing import Mix
+from rectory.serving.moments import by_moment
 from rectory.serving.shelf import Shelf
 from rectory.workspace import Workspace
 
 
 @dataclass(frozen=True)
 class Rows:
-    """A log in order of time, coded. target: (n,) bool, counts as a hit in a replay."""
+    """A log in order of time, coded; of one moment in no order. target: (n,) bool, counts as a hit in a replay."""
 
     user: Int32Array
     item: Int32Array
@@ -44,7 +45,14 @@ class Rows:
     weight: Float32Array
     target: BoolArray
 
-    def part(self, kept: slice | BoolArray) -> Rows:
+    @classmethod
+    def of(
+        cls, user: Int32Array, item: Int32Array, time: Float64Array, weight: Float32Array, target: BoolArray
+    ) -> Rows:
+        """Rows in any order."""
+        return cls(user, item, time, weight, target).part(by_moment(time))
+
+    def part(self, kept: slice | Array) -> Rows:
         return Rows(self.user[kept], self.item[kept], self.time[kept], self.weight[kept], self.target[kept])
 
     def log(self) -> Log:
@@ -172,7 +180,7 @@ def read_rows(tables: Path, card: Card, users: Codes, items: Codes) -> Rows:
         place, distinct = pd.factorize(frame[column])
         coded.append(codes.encode((str(one) for one in distinct), place)[kept])
     time = frame["timestamp"].astype("datetime64[ns, UTC]").astype("int64").to_numpy() / 1e9
-    return Rows(coded[0], coded[1], time[kept], weight[kept], target[kept])
+    return Rows.of(coded[0], coded[1], time[kept], weight[kept], target[kept])
 
 
 def training_set(rows: Rows, n_users: int, n_items: int, *, end: float, repeats: bool) -> TrainingSet:

@@ -23,6 +23,10 @@ TERMS = (
     "next_place",
     "near",
     "near_place",
+    "people",
+    "people_place",
+    "embedded",
+    "embedded_last",
     "day",
     "week",
     "month",
@@ -37,14 +41,18 @@ TERMS = (
 champion: nearness to the top of the champion's list for the user; champion_height: score within that list.
 now: the same of the list that the champion gives for the history with fresh events in it.
 like: likeness to what was taken lately. next: taken after what was taken lately. near: taken before or after it,
-popular items damped. _place: nearness to the top by that value.
+popular items damped. people: taken around the same things by who took them too. _place: nearness to the top by that
+value. embedded: likeness, smoothed, to what was taken lately; embedded_last: to the last of it alone.
 day, week, month: taken by everyone, with that half-life. content: shares declared features with what was taken lately.
 own: how much of the user's own interactions; own_recent: how lately. just: taken within the hour.
 new: how lately it was posted or first taken.
 """
 PLACE = {name: place for place, name in enumerate(TERMS)}
-LINKED = ("like", "next", "near")
-"""Terms for which links of a whole history are summed up, each with its _place: a sixth of an answer's cost each."""
+LINKED = {
+    **{name: (name, f"{name}_place") for name in ("like", "next", "near", "people")},
+    "embedded": ("embedded", "embedded_last"),
+}
+"""Signals that a whole history is looked through for, and their terms: a sixth of an answer's cost each."""
 _TIE = 1e-6
 """Weight of popularity where the champion alone decides: it fills up lists and breaks ties."""
 
@@ -93,6 +101,11 @@ class Mix:
         }
         return cls(weights, facts={"note": "not fitted: `rectory run` fits the weights, or `rectory replay --fit`"})
 
+    @classmethod
+    def everything(cls, settings: Settings) -> Mix:
+        """All signals weigh something, so all are made: to look at them."""
+        return cls(dict.fromkeys(TERMS, 1.0), settings)
+
     @property
     def vector(self) -> Float64Array:
         """(len(TERMS),) weights in the order of TERMS."""
@@ -101,7 +114,7 @@ class Mix:
     @property
     def linked(self) -> frozenset[str]:
         """Which of LINKED weigh anything."""
-        return frozenset(name for name in LINKED if self.weights.get(name) or self.weights.get(f"{name}_place"))
+        return frozenset(name for name, terms in LINKED.items() if any(map(self.weights.get, terms)))
 
     @property
     def live(self) -> bool:
@@ -144,7 +157,7 @@ class Examples:
     def without(self, linked: Iterable[str]) -> Examples:
         """The same with nothing said by some of LINKED."""
         x = self.x.copy()
-        x[:, [PLACE[part] for name in linked for part in (name, f"{name}_place")]] = 0.0
+        x[:, [PLACE[term] for name in linked for term in LINKED[name]]] = 0.0
         return replace(self, x=x)
 
     def thinned(self, others: int, seed: int) -> Examples:
@@ -177,6 +190,18 @@ class Examples:
         row = np.repeat(np.arange(len(self.chosen)), np.diff(self.ends).astype(np.int64))
         above = np.bincount(row, score > own[row], len(self.chosen))
         return np.where(self.chosen >= 0, above + 1.0, np.inf)
+
+    def log_likelihood(self, weights: Float64Array) -> float:
+        """Of what was taken, among its candidates by exp(score); the mean over the choices where it was among them."""
+        if not (self.chosen >= 0).any():
+            return 0.0
+        score = self.x @ weights.astype(np.float32)
+        starts = self.ends[:-1].astype(np.int64)
+        row = np.repeat(np.arange(len(self.chosen)), np.diff(self.ends).astype(np.int64))
+        highest = np.maximum.reduceat(score, starts)
+        total = np.log(np.add.reduceat(np.exp(score - highest[row]), starts)) + highest
+        found = np.flatnonzero(self.chosen >= 0)
+        return float(np.mean(score[self.chosen[found].astype(np.int64)] - total[found], dtype=np.float64))
 
 
 def fit_weights(examples: Examples, penalty: float) -> Float64Array:

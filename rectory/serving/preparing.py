@@ -54,7 +54,7 @@ def prepare(
     else:
         earlier = build(candidate, seed, 0).refit(before, chosen)
     bundle = Bundle.of("before", candidate.kind, earlier, before, titles=None, dataset=card.name)
-    rows = Rows(train.user, train.item, train.time, train.weight, train.target)
+    rows = Rows.of(train.user, train.item, train.time, train.weight, train.target)
     settings = settings_to_try(train)
     earlier_links = {one.moment_seconds: fit_links(before, one.moment_seconds) for one in settings}
     made = Ingredients(
@@ -74,7 +74,7 @@ def prepare(
     asked = sampled(worth_asking(later, known, train.repeats))
     tries = []
     for turn, one in enumerate(settings):
-        engine = made.engine(until=train.validation_start, mix=Mix(Mix.untuned().weights, one))
+        engine = made.engine(until=train.validation_start, mix=Mix.everything(one))
         with small_products():
             examples, users = collect(
                 engine,

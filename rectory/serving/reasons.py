@@ -20,12 +20,17 @@ _TOLD = 3
 _EVERYONE = "popular with everyone"
 _CHAMPION = {"popularity": _EVERYONE, "personal_frequency": "you take it often"}
 _PLAIN = {
+    **dict.fromkeys(("embedded", "embedded_last"), "it goes with what you took lately"),
     "now": "it fits what you have taken lately",
     "now_height": "it fits what you have taken lately",
     "own": "you take it again and again",
     "own_recent": "you took it lately",
     "just": "you have just taken it",
     "new": "it is new",
+}
+_BECAUSE = {
+    **dict.fromkeys(("like", "next", "near"), "because you took"),
+    "people": "people like you took it around",
 }
 _TRENDS = {"day": "popular today", "week": "popular this week", "month": "popular this month"}
 
@@ -65,18 +70,18 @@ def _told(name: str, item: int, view: View, shelf: Shelf) -> Iterator[tuple[str,
     elif name == "content":
         yield _alike(view, item, shelf), 1.0
     else:
-        pulls = {"like": view.like, "next": view.next, "near": view.near}
-        yield from _because(pulls[name.partition("_")[0]], item, shelf)
+        linked = name.partition("_")[0]
+        yield from _because(view.pulls[linked], item, shelf, _BECAUSE[linked])
 
 
-def _because(pull: Pull, item: int, shelf: Shelf) -> Iterator[tuple[str, float]]:
+def _because(pull: Pull, item: int, shelf: Shelf, words: str) -> Iterator[tuple[str, float]]:
     sources = sorted(pull.sources_of(item).items(), key=lambda one: -one[1])
     total = sum(value for _, value in sources)
     if total <= 0:
         yield "it goes with what you took lately", 1.0
         return
     for source, value in sources[:_TOLD]:
-        yield f"because you took {shelf.title(source)}", value / total
+        yield f"{words} {shelf.title(source)}", value / total
     if rest := sum(value for _, value in sources[_TOLD:]):
         yield "because of other things you took lately", rest / total
 
@@ -117,6 +122,7 @@ def _proposers(row: Float64Array) -> list[str]:
         "like_place": "likeness",
         "next_place": "what is taken next",
         "near_place": "what is taken near",
+        "people_place": "people who took the same lately",
         "own": "own",
     }
     sources |= {"day": "trends", "new": "new items"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,8 @@ from rectory.serving.champion import Ranked
 from rectory.serving.histories import Taken
 from rectory.serving.links import Links
 from rectory.serving.mixing import LINKED, PLACE, TERMS, Settings
+from rectory.serving.people import People
+from rectory.serving.places import Places
 from rectory.serving.shelf import Shelf
 from rectory.serving.trends import Trend
 
@@ -28,6 +30,8 @@ FROM_EACH = 100
 _OWN_HALF_LIFE_DAYS = 60.0
 _NEW_DAYS = 7.0
 _JUST_SECONDS = 3600.0
+_KINDRED_DECAY = 0.9
+"""Weight of a step back in what embedded items are compared with."""
 _TASTE_DECAY = 0.9
 """Weight of a step back in the profile that content is compared with."""
 _DENSE = 16
@@ -39,29 +43,6 @@ _TINY = 5e-324
 _NEAR: Float64Array = 1.0 / np.log2(np.arange(4096) + 2.0)
 _FAINT = 0.005
 """Weight of a step back below which an interaction is not asked any more."""
-
-
-class Places:
-    """Where items stand in a list, found without sorting: a cell for each item, whatever an earlier list left in it."""
-
-    def __init__(self) -> None:
-        self._cell: Int32Array = np.zeros(0, dtype=np.int32)
-
-    def grow(self, n_items: int) -> None:
-        """Room for codes below n_items."""
-        if len(self._cell) < n_items:
-            self._cell = np.zeros(n_items + n_items // 8, dtype=np.int32)
-
-    def last_of_equals(self, codes: Int32Array) -> Int32Array:
-        """(m,) for each of the codes the place of the last one that is equal to it."""
-        self._cell[codes] = np.arange(len(codes), dtype=np.int32)
-        return self._cell[codes]
-
-    def find(self, items: Int32Array, codes: Int32Array) -> tuple[Int32Array, BoolArray]:
-        """Place in the distinct `codes` of each item, and whether it is there at all."""
-        self.last_of_equals(codes)
-        place = np.minimum(self._cell[items], max(len(codes) - 1, 0))
-        return place, codes[place] == items if len(codes) else np.zeros(len(items), dtype=bool)
 
 
 @dataclass(frozen=True)
@@ -89,12 +70,6 @@ class Pull:
         sums = np.asarray(np.bincount(last, value, len(column)), dtype=np.float64)
         kept = np.flatnonzero(last == np.arange(len(last)))
         return cls(column[kept], sums[kept], ask, items, weights)
-
-    @classmethod
-    def nothing(cls) -> Pull:
-        """Nothing was asked."""
-        codes, values = np.zeros(0, dtype=np.int32), np.zeros(0)
-        return cls(codes, values, lambda *_: (codes, values.astype(np.float32)), codes, values)
 
     def top(self, n: int, allowed: BoolArray) -> Int32Array:
         """Codes of the n strongest that are allowed."""
@@ -137,13 +112,14 @@ class Pull:
 
 @dataclass(frozen=True)
 class View:
-    """A user's candidates. items: (m,) codes, ascending. x: (m, len(TERMS)) signals."""
+    """A user's candidates.
+
+    items: (m,) codes, ascending. x: (m, len(TERMS)) signals. pulls: what each of LINKED says. profile: of content.
+    """
 
     items: Int32Array
     x: Float32Array
-    like: Pull
-    next: Pull
-    near: Pull
+    pulls: Mapping[str, Pull]
     profile: Float32Array | None
 
 
@@ -152,6 +128,8 @@ class World:
     """All that live answers are made of, beside the user's own history."""
 
     links: Links
+    people: People | None
+    """None: they weigh nothing."""
     trends: tuple[Trend, Trend, Trend]
     shelf: Shelf
     settings: Settings
@@ -168,6 +146,7 @@ def near(n: int) -> Float64Array:
 
 def look(
     world: World,
+    user: int,
     taken: Taken,
     lists: tuple[Ranked, Ranked | None],
     *,
@@ -179,7 +158,7 @@ def look(
     """Gather candidates and their signals.
 
     Args:
-        taken: the user's whole history, a session's events included.
+        user: code, UNKNOWN for a stranger. taken: the whole history, a session's events included.
         lists: the champion's list, and its list with fresh events in the history; None: as the first.
         allowed: (n_items,) bool.
         linked: which sums of links are wanted; the signals of the others are 0.
@@ -192,18 +171,22 @@ def look(
     recent = taken.last(RECENT)
     steps = recent.steps_back(settings.moment_seconds)
     links = world.links
-    like, following, beside = (
-        _pull(ask, recent.items, np.power(decay, steps), world.places, n_items) if name in linked else Pull.nothing()
+    pulls = {
+        name: _pull(ask, recent.items, np.power(decay, steps), world.places, n_items)
         for name, ask, decay in (
             ("like", links.liked, settings.like_decay),
             ("next", links.next, settings.next_decay),
             ("near", links.near, settings.near_decay),
         )
-    )
+        if name in linked
+    }
+    if world.people is not None and "people" in linked:
+        alike = world.people.alike(user, recent.items, steps)
+        pulls["people"] = Pull.of(alike.links, alike.items, alike.weights, world.places, n_items)
     profile = world.shelf.profile(recent.items[-20:], np.power(_TASTE_DECAY, steps[-20:])) if len(recent) else None
     own = _own(taken.last(OWN), now) if world.repeats else None
 
-    parts = [ranked.items, *(pull.top(FROM_EACH, allowed) for pull in (like, following, beside))]
+    parts = [ranked.items, *(pull.top(FROM_EACH, allowed) for pull in pulls.values())]
     parts += [trend.top(FROM_EACH) for trend in world.trends]
     parts.append(np.fromiter(world.newest, dtype=np.int32, count=len(world.newest)))
     if now_ranked is not None:
@@ -215,10 +198,19 @@ def look(
     if more is not None:
         items = np.union1d(items, more)
     items = items.astype(np.int32)
+    kindred = {"embedded": np.power(_KINDRED_DECAY, steps), "embedded_last": (steps == 0).astype(np.float64)}
     x = _signals(
-        world, items, (ranked, now_ranked or ranked), (like, following, beside), profile=profile, own=own, now=now
+        world,
+        items,
+        (ranked, now_ranked or ranked),
+        pulls,
+        recent,
+        kindred=kindred if "embedded" in linked and len(recent) else {},
+        profile=profile,
+        own=own,
+        now=now,
     )
-    return View(items, x, like, following, beside, profile)
+    return View(items, x, pulls, profile)
 
 
 def _pull(ask: Asking, items: Int32Array, weights: Array, places: Places, n_items: int) -> Pull:
@@ -231,8 +223,10 @@ def _signals(
     world: World,
     items: Int32Array,
     lists: tuple[Ranked, Ranked],
-    pulls: tuple[Pull, Pull, Pull],
+    pulls: Mapping[str, Pull],
+    recent: Taken,
     *,
+    kindred: Mapping[str, Float64Array],
     profile: Float32Array | None,
     own: tuple[Int32Array, Float64Array, Float64Array, Float64Array] | None,
     now: float,
@@ -244,7 +238,7 @@ def _signals(
         place, found = _places(items, ranked.items)
         x[place, PLACE[name]] = near(len(ranked.items))[found]
         x[place, PLACE[f"{name}_height"]] = ranked.heights[found]
-    for pull, name in zip(pulls, ("like", "next", "near"), strict=True):
+    for name, pull in pulls.items():
         value = pull.totals(items, world.places)
         most = float(value.max(initial=0.0))
         if most > 0:
@@ -252,6 +246,8 @@ def _signals(
             positive = np.flatnonzero(value > 0)
             order = positive[np.argsort(-value[positive], kind="stable")]
             x[order, PLACE[f"{name}_place"]] = near(len(order))
+    for name, weights in kindred.items():
+        x[:, PLACE[name]] = world.links.kindred(items, recent.items, weights)
     for trend, name in zip(world.trends, ("day", "week", "month"), strict=True):
         x[:, PLACE[name]] = np.sqrt(trend.shares(items))
     if profile is not None:

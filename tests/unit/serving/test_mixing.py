@@ -10,7 +10,7 @@ from rectory.params.candidates import PopularityParams
 from rectory.serving.fitting import Tried, choose_mix, followers, ndcg_of, sampled, save_live
 from rectory.serving.links import Links
 from rectory.serving.loading import Rows
-from rectory.serving.mixing import PLACE, TERMS, Examples, Mix, Settings, fit_weights
+from rectory.serving.mixing import LINKED, PLACE, TERMS, Examples, Mix, Settings, fit_weights
 from rectory.serving.replay import collect, replay, worth_asking
 from tests.conformance.synthetic import training_set
 from tests.unit.serving.small import NOW, small_engine
@@ -64,7 +64,7 @@ def test_live_signals_that_say_something_stay_and_those_that_say_nothing_go():
     assert "like" in lively.linked and "like" not in lively.facts["left_out"]
     assert "near" in lively.facts["left_out"], "it said nothing, so nobody misses it"
     for name in lively.facts["left_out"]:
-        assert lively.weights[name] == lively.weights[f"{name}_place"] == 0.0
+        assert all(lively.weights[term] == 0.0 for term in LINKED[name])
     silent = choose_mix([Tried(Settings(), choices({"champion": 6.0}, n=600), users)])
     assert not silent.live
     assert silent.weights == Mix.frozen().weights
@@ -135,3 +135,15 @@ def test_samples_are_even_over_time():
     kept = sampled(np.ones(100, dtype=bool), most=10)
     assert kept.sum() == 10
     assert kept[0] and kept[99]
+
+
+def test_within_a_moment_there_is_no_order_and_so_nothing_to_learn_of_it():
+    # Receipts of ten, sorted by id as tables are: who goes by the rows knows that the next id is higher.
+    user, item = np.repeat(np.arange(300), 10).astype(np.int32), np.tile(np.arange(10), 300).astype(np.int32)
+    time = np.repeat(np.arange(300), 10).astype(np.float64)
+    rows = Rows.of(user, item, time, np.ones(3000, dtype=np.float32), np.ones(3000, dtype=bool))
+    assert (rows.time == time).all() and (rows.user == user).all()
+    ascending = (np.diff(rows.item) > 0)[rows.user[1:] == rows.user[:-1]]
+    assert 0.45 < ascending.mean() < 0.55
+    again = Rows.of(user, item, time, np.ones(3000, dtype=np.float32), np.ones(3000, dtype=bool))
+    assert (again.item == rows.item).all(), "by lot, but the same every time"
