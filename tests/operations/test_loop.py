@@ -281,3 +281,29 @@ def test_a_backfill_makes_the_run_of_each_date_and_skips_those_that_are_done(sta
     for row in table:
         split = read_json(station.folder / "runs" / row["run"] / "data" / "tables" / "tables.json")
         assert split["as_of"] <= f"{row['date']}T24"
+
+
+@pytest.mark.slow
+def test_while_a_challenger_waits_the_champions_refit_serves_and_is_scored(station: Station) -> None:
+    """What nobody has promoted changes what serves all the same, so everybody's lists are made anew."""
+
+    def suspended() -> Any:
+        return next((run for run in station.runs_of("promote") if run.state.name == "Suspended"), None)
+
+    until(lambda: not [run for run in station.runs_of("score") if not run.state.is_final()], "no scoring is under way")
+    champion, scorings = station.store.champion(), len(completed(station, "score"))
+    assert champion is not None
+    set_params(station.folder, lambda params: params["gate"].update(require_approval=True))
+    set_params(station.folder, lambda params: params["refit"].update(enabled=True))
+    more_sales(station.folder, 5, seed=3)
+    station.do("train")
+    run = until(suspended, "a challenger waits")
+    refit = station.store.champion()
+    assert refit is not None and refit.refit_of == champion.version
+    until(lambda: len(completed(station, "score")) == scorings + 1, "the refit has scored")
+    workspace = station.folder / "runs" / parameters(completed(station, "score")[-1])["run_id"]
+    assert read_json(workspace / "scores" / "summary.json")["model_version"] == refit.version
+    with station.client() as client:
+        client.resume_flow_run(run.id, run_input={"answer": "reject", "by": "ann"})
+    station.end(str(run.id))
+    assert station.champion() == refit.version
