@@ -65,7 +65,7 @@ def _of_refit(workspace: Workspace, store: ModelStore, refit: Version) -> Prepar
     if gone := [path for path in (chosen, history) if not path.exists()]:
         return Prepared(refit.version, False, f"{gone[0]} is gone: cautious weights serve")
     mix = Mix.load(chosen)
-    links = fit_links(TrainingSet.load(history), mix.settings.moment_seconds)
+    links = fit_links(TrainingSet.load(history), mix.settings.moment_seconds, vectors="embedded" in mix.linked)
     told = save_live(workspace.live(refit.lineage_key), links, mix, store.bundle(refit).model)
     return Prepared(refit.version, True, "; ".join([f"weights of version {refit.refit_of}", *told]))
 

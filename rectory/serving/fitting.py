@@ -40,11 +40,12 @@ _FOLLOWERS = 300
 _ROWS_AT_ONCE = 500_000
 
 
-def fit_links(train: TrainingSet, moment_seconds: float) -> Links:
+def fit_links(train: TrainingSet, moment_seconds: float, *, vectors: bool = True) -> Links:
     """Likeness by the cosine of who took it, and counts of what is taken after what, over all of `train`.
 
     Args:
         moment_seconds: interactions at most this far apart are one step (see `mixing.Settings`).
+        vectors: embed the items too, which takes a third of the time.
     """
     n = train.n_items
     taken_times = np.bincount(train.item, minlength=n).astype(np.float64)
@@ -54,7 +55,7 @@ def fit_links(train: TrainingSet, moment_seconds: float) -> Links:
     like = with_diagonal(most_like_items(taken(train), "cosine", _NEIGHBOURS, _MIN_USERS), 0.0)
     following, out = followers(train, moment_seconds)
     near = beside(following)
-    return Links(like, following, out, taken_times, near=near, vectors=embedded(like, near))
+    return Links(like, following, out, taken_times, near=near, vectors=embedded(like, near) if vectors else None)
 
 
 def followers(train: TrainingSet, moment_seconds: float) -> tuple[csr_array, Float64Array]:
@@ -174,7 +175,7 @@ def save_live(folder: Path, links: Links, mix: Mix, model: Recommender) -> list[
     """
     with replacing(folder) as scratch:
         scratch.mkdir(parents=True)
-        links.save(scratch, vectors="embedded" in mix.linked)
+        links.save(scratch)
         mix.save(scratch / MIX_FILE)
         return build_nearest(model, scratch)
 

@@ -205,14 +205,14 @@ class Links:
             found += sums / max(float(sums.max(initial=0.0)), 1e-9)
         return found
 
-    def save(self, folder: Path, *, vectors: bool) -> None:
-        """like.npz, following.npz, near.npz, counts.npz and, if wanted, vectors.npz: what was known in the night."""
+    def save(self, folder: Path) -> None:
+        """like.npz, following.npz, near.npz, counts.npz and, if there are, vectors.npz: what was known in the night."""
         following, out, taken = self._night
         write_sparse(folder / "near.npz", self._near.night)
         write_sparse(folder / "like.npz", self.like)
         write_sparse(folder / "following.npz", following)
         write_arrays(folder / "counts.npz", {"out": out, "taken": taken})
-        if vectors:
+        if len(self._vectors):
             write_arrays(folder / "vectors.npz", {"vectors": self._vectors})
 
     @classmethod

@@ -86,7 +86,7 @@ def prepare(
             )
         tries.append(Tried(one, examples, users))
     mix = choose_mix(tries)
-    return fit_links(train, mix.settings.moment_seconds), mix
+    return fit_links(train, mix.settings.moment_seconds, vectors="embedded" in mix.linked), mix
 
 
 def _told(tick: Callable[[int, int], None], before: int, of: int, done: int) -> None:

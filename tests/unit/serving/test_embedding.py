@@ -51,6 +51,5 @@ def test_kindred_items_are_told_and_new_ones_are_not(tmp_path) -> None:
     assert found[0] > 0.5 > found[1] >= 0
     assert found[2] == found[3] == 0
     assert not links.kindred(items, taken[1:], np.ones(1)).any()
-    links.save(tmp_path, vectors=True)
+    links.save(tmp_path)
     np.testing.assert_array_equal(Links.load(tmp_path).kindred(items, taken, np.ones(2)), found)
-    links.save(tmp_path, vectors=False)
