@@ -18,7 +18,7 @@ from scipy.sparse import csr_array
 from rectory.arrays import Array, Float32Array, Float64Array, Int32Array
 from rectory.features.training_set import TrainingSet
 from rectory.files import read_json, write_json
-from rectory.models.blend_choice import Choice, Singles, all_pay, choose_trees, core_of, switched_on
+from rectory.models.blend_choice import Choice, Singles, all_pay, choose_trees, core_of, of_today, switched_on
 from rectory.models.blend_history import History
 from rectory.models.blend_live import Proposing, facts_for, ranked
 from rectory.models.blend_moment import Moment, days_of, fitted_side_by_side
@@ -86,15 +86,18 @@ class Blend(Fitted):
         singles = Singles.of(validation, latest, kept)
         ranker = self._train(pasts, singles.column, self._params.trees, now.names)
         choice = choose_trees(validation, latest, singles, ranker, self._params.trees)
-        chosen = {"sources": settings, "best": singles.best, "trees": choice.trees, "windows": len(pasts)}
-        notes += told + _told(choice, ranker, len(pasts), days_of(windows[0]))
+        popular = [name for name in kept if self._params.sources[name].kind == "popularity"]
+        today, changes = of_today(popular, settings, self._build, train, validation)
+        chosen = {"sources": today, "best": singles.best, "trees": choice.trees, "windows": len(pasts)}
+        notes += told + _told(choice, ranker, len(pasts), days_of(windows[0])) + changes
         if self.observer is not None:
             for values in choice.per_user:
                 self.observer(values)
         self._report = FitReport(METRIC, choice.score, chosen, choice.curve, notes)
         # The validation window is the newest of those that the ranker learns from in the end.
         asked = Validation(windows[0], self._window_users, self._seed).users
-        return self._finish(train, chosen, [latest.of_users(np.isin(validation.users, asked)), *pasts[:-1]])
+        made = [latest.of_users(np.isin(validation.users, asked)), *pasts[:-1]]
+        return self._finish(train, chosen, [] if changes else made)
 
     def _worthwhile(
         self, now: Moment, latest: Examples, past: Examples, validation: Validation

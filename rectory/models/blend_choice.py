@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,8 @@ from rectory.arrays import Array, Float64Array
 from rectory.features.training_set import TrainingSet
 from rectory.metrics.bootstrap import paired_gain
 from rectory.models.blend_ranker import Examples, Ranker, prior
+from rectory.models.protocol import Recommender
+from rectory.models.search import clearly_better
 from rectory.models.topk import rank_pairs
 from rectory.models.validation import K, Validation
 from rectory.params.candidates import BlendParams
@@ -132,3 +134,35 @@ def choose_trees(validation: Validation, latest: Examples, singles: Singles, ran
 def _per_user(validation: Validation, latest: Examples, score: Array) -> Float64Array:
     top = rank_pairs(latest.proposals.row, latest.proposals.item, score, latest.n, K)
     return validation.of_lists(top.items)
+
+
+def of_today(
+    names: list[str],
+    settings: dict[str, Any],
+    build: Callable[[str], Recommender],
+    train: TrainingSet,
+    validation: Validation,
+) -> tuple[dict[str, Any], list[str]]:
+    """Settings with those of some sources chosen anew on the newest window, where that is clearly better; and why.
+
+    Meant for what is popular, which moves on: settings are found a window earlier. Other sources keep theirs: to choose
+    all of them anew helped one log and harmed another (docs/results.md).
+    """
+    found, notes = dict(settings), []
+    for name in names:
+        old, new = settings[name], build(name).fit(train).report.chosen
+        if new == old:
+            continue
+        before = train.before_validation()
+        then, now = (validation.per_user(build(name).refit(before, one)) for one in (old, new))
+        if clearly_better(now, then):
+            found[name] = new
+            notes.append(
+                f"{name}: {_told(new)}, not {_told(old)} as the window before had it: clearly better on the validation "
+                f"window ({now.mean():.4f} against {then.mean():.4f})."
+            )
+    return found, notes
+
+
+def _told(setting: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in setting.items() if value is not None) or "all time"

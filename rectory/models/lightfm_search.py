@@ -11,21 +11,10 @@ import numpy as np
 
 from rectory.arrays import Float64Array
 from rectory.models.lightfm_training import Training
-from rectory.models.search import Found
+from rectory.models.search import Found, clearly_better
 
 _PROBE_EPOCHS = 2
 """Epochs that each half-life gets before the kept one goes on alone."""
-
-
-def clearly_better(new: Float64Array, old: Float64Array) -> bool:
-    """The same users score more on average, by more than one standard error of their paired differences.
-
-    The highest of many scores on a few users is the luckiest, and another one the next day. Source of the rule: Breiman
-    et al., "Classification and Regression Trees", 1984, 3.4.3.
-    """
-    difference = new - old
-    error = float(difference.std(ddof=1)) / np.sqrt(len(difference)) if len(difference) > 1 else 0.0
-    return float(difference.mean()) > error
 
 
 @dataclass

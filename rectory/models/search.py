@@ -6,6 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
+import numpy as np
+
+from rectory.arrays import Float64Array
+
 State_co = TypeVar("State_co", covariant=True)
 _PROBE_EPOCHS = 2
 """Epochs that each try gets before the best one goes on alone."""
@@ -18,6 +22,17 @@ class Found:
     chosen: dict[str, Any]
     score: float
     curve: list[dict[str, Any]]
+
+
+def clearly_better(new: Float64Array, old: Float64Array) -> bool:
+    """The same users score more on average, by more than one standard error of their paired differences.
+
+    The highest of many scores on a few users is the luckiest, and another one the next day. Source of the rule: Breiman
+    et al., "Classification and Regression Trees", 1984, 3.4.3.
+    """
+    difference = new - old
+    error = float(difference.std(ddof=1)) / np.sqrt(len(difference)) if len(difference) > 1 else 0.0
+    return float(difference.mean()) > error
 
 
 def search_by_turns(grid: Mapping[str, Sequence[Any]], score: Callable[[dict[str, Any]], float]) -> Found:

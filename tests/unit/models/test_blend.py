@@ -10,7 +10,7 @@ import pytest
 from scipy.sparse import csr_array
 
 from rectory.models.blend import Blend
-from rectory.models.blend_choice import Choice, all_pay, core_of, switched_on
+from rectory.models.blend_choice import Choice, all_pay, core_of, of_today, switched_on
 from rectory.models.blend_history import ITEM, PAIR, History
 from rectory.models.blend_moment import Moment, days_of
 from rectory.models.blend_proposals import nearness, propose
@@ -218,3 +218,27 @@ def test_history_knows_whom_an_item_draws_and_how_lately_its_kind_was_taken() ->
     columns = history.columns(users, np.array([0, 0, 1, 2]), np.array([1, 2, 1, 1], dtype=np.int32))
     (place,) = (place for place, name in enumerate(history.names) if name.startswith("fresh_"))
     assert columns[:, place].tolist() == pytest.approx([1 / (1 + 10), 0.0, 0.0, 0.0])
+
+
+def test_what_is_popular_is_chosen_anew_where_the_newest_window_says_so_clearly() -> None:
+    # For months all take the first ten items, in the last weeks the next ten: old counts mislead by now.
+    draw = np.random.default_rng(0)
+    day = np.sort(draw.uniform(0, 200, 6000))
+    item = np.where(day < 165, draw.integers(0, 10, 6000), draw.integers(10, 20, 6000))
+    train = training_set(draw.integers(0, 300, 6000), item, day, n_users=300, n_items=40)
+    build_one = {
+        "recent": PopularityParams(kind="popularity", windows_days=(None, 10.0)),
+        "steady": PopularityParams(kind="popularity", windows_days=(None,)),
+    }
+    settings: dict[str, dict[str, float | None]] = {
+        name: {"window_days": None, "half_life_days": None} for name in build_one
+    }
+    validation = Validation(train, 1000, 0)
+    found, notes = of_today(
+        list(build_one), settings, lambda name: Popularity(build_one[name], 0, 1000), train, validation
+    )
+    assert found["recent"] == {"window_days": 10.0, "half_life_days": None}
+    assert found["steady"] == settings["steady"]
+    (note,) = notes
+    assert note.startswith("recent: window_days 10, not all time as the window before had it: clearly better")
+    assert settings["recent"]["window_days"] is None, "what was found before is not changed"

@@ -11,8 +11,9 @@ import pytest
 from rectory.errors import RectoryError
 from rectory.models.lightfm_hybrid import LightFMHybrid
 from rectory.models.lightfm_matrices import entity_rows, weighted_pairs
-from rectory.models.lightfm_search import clearly_better, search
+from rectory.models.lightfm_search import search
 from rectory.models.lightfm_training import PARTS
+from rectory.models.search import clearly_better
 from rectory.params.candidates import LightFMHybridParams
 from tests.conformance.synthetic import training_set, two_tastes
 
