@@ -50,7 +50,17 @@ _ROWS_PER_USER = 10
 _DAYS = 90
 _NOW = 1_750_000_000.0
 _UNSEEN = 500
-_WEIGHTS = {"champion": 1.0, "now": 2.0, "like": 0.5, "next": 0.5, "near": 0.5, "week": 0.2, "own": 0.2}
+_WEIGHTS = {
+    "champion": 1.0,
+    "now": 2.0,
+    "like": 0.5,
+    "next": 0.5,
+    "near": 0.5,
+    "people": 0.5,
+    "embedded": 0.5,
+    "week": 0.2,
+    "own": 0.2,
+}
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import RLock
@@ -12,19 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rectory.arrays import Array, BoolArray, Float64Array, Int32Array
+from rectory.arrays import Array, Float64Array, Int32Array
 from rectory.features.training_set import SECONDS_PER_DAY
+from rectory.serving.asked import Asked
 from rectory.serving.champion import Champion
 from rectory.serving.clock import LogTime
 from rectory.serving.codes import UNKNOWN, Codes
 from rectory.serving.histories import Histories, Taken
-from rectory.serving.links import EARLIER, STEPS, Links
+from rectory.serving.links import Links, followed
 from rectory.serving.mixing import LINKED, PLACE, Mix
 from rectory.serving.people import People
 from rectory.serving.places import Places
 from rectory.serving.reasons import champion_words, reasons_for, why_not_stages
 from rectory.serving.shelf import Shelf
-from rectory.serving.signals import View, World, look
+from rectory.serving.signals import World, look
 from rectory.serving.trends import Trend
 from rectory.serving.types import Answer, Event, Item, ItemFacts, NotKnown, Request, Rung, Shown, User, Why, WhyNot
 
@@ -42,7 +43,6 @@ _BREATH_SECONDS = 0.002
 """Between turns, for answers to pass."""
 _MAX_FUTURE_SECONDS = 300.0
 IMPRESSION = "impression"
-_PERSONAL = [place for name, place in PLACE.items() if name not in ("day", "week", "month", "new")]
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,7 @@ class LiveEngine:
             self._is_new(item, moment)
         before = self._histories.of(user)
         if not len(before) or moment >= before.time[-1]:
-            self._world.links.take(item, *_followed(before, moment, self._world.settings.moment_seconds))
+            self._world.links.take(item, *followed(before, moment, self._world.settings.moment_seconds))
             if self._world.people is not None:
                 self._world.people.take(user, item)
         self._histories.add(user, item, moment, weight)
@@ -261,7 +261,7 @@ class LiveEngine:
         """The best items for a user or a session."""
         began = time.perf_counter()
         with self._lock:
-            asked = _Asked.of(self, request)
+            asked = Asked.of(self, request)
             view = asked.view()
             wanted = request.offset + request.n
             if len(view.items) < wanted:
@@ -331,7 +331,7 @@ class LiveEngine:
     def examine(self, request: Request) -> tuple[Int32Array, Array]:
         """Candidates and their signals, as `recommend` would weigh them: what weights are fitted on."""
         with self._lock:
-            view = _Asked.of(self, request).view(linked=LINKED)
+            view = Asked.of(self, request).view(linked=LINKED)
             return view.items, view.x
 
     def code(self, item_id: str) -> int:
@@ -385,7 +385,7 @@ class LiveEngine:
             item = self._items.code(item_id)
             if item == UNKNOWN:
                 raise NotKnown(item_id)
-            asked = _Asked.of(self, request)
+            asked = Asked.of(self, request)
             view = asked.view(more=item)
             at = int(np.searchsorted(view.items, item))
             score = float(view.x[at] @ self._weights)
@@ -402,7 +402,7 @@ class LiveEngine:
             item = self._items.code(item_id)
             if item == UNKNOWN:
                 raise NotKnown(item_id)
-            asked = _Asked.of(self, request)
+            asked = Asked.of(self, request)
             return WhyNot(item_id, tuple(why_not_stages(self, asked, item)))
 
     # Parts.
@@ -436,87 +436,6 @@ class LiveEngine:
             del newest[min(newest, key=lambda code: newest[code])]
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """One request with what it resolves to."""
-
-    engine: LiveEngine
-    request: Request
-    user: int
-    taken: Taken
-    allowed: BoolArray
-    now: float
-
-    @classmethod
-    def of(cls, engine: LiveEngine, request: Request) -> _Asked:
-        user = UNKNOWN if request.user_id is None else engine._users.code(request.user_id)
-        if user in engine._forgotten and not engine._histories.fresh(user):
-            user = UNKNOWN
-        taken = engine._histories.of(user)
-        session = [
-            (engine._items.code(event.item_id), engine._time.of(event.timestamp), engine._taste.of(event))
-            for event in request.history
-        ]
-        session = [one for one in session if one[0] != UNKNOWN and one[2] > 0]
-        if session:
-            codes, times, weights = (list(part) for part in zip(*session, strict=True))
-            taken = taken.with_more(codes, times, weights)
-        shelf = engine._world.shelf
-        allowed = np.array(shelf.allowed(request.where))
-        for one in request.exclude:
-            if (code := engine._items.code(one)) != UNKNOWN:
-                allowed[code] = False
-        if not engine._world.repeats:
-            allowed[taken.items] = False
-        return cls(engine, request, user, taken, allowed, engine._now(request.now))
-
-    def view(self, more: int | None = None, filled_to: int = 0, *, linked: Collection[str] | None = None) -> View:
-        """Candidates and signals.
-
-        Args:
-            more: a code to look at in any case. filled_to: so many in all, if there are.
-            linked: sums of links to make; None: those that weigh anything.
-        """
-        engine = self.engine
-        ranked = engine._champion.ranked(self.user_of_champion, None if engine._world.repeats else self.taken)
-        current = None
-        if engine.uses_now:
-            session = bool(self.request.history)
-            current = engine._champion.now(self.user_of_champion, self.taken, self.now, session=session)
-        extra = np.zeros(0, dtype=np.int32)
-        if filled_to:
-            extra = engine._world.trends[2].best_of(np.flatnonzero(self.allowed), filled_to)
-        if more is not None:
-            extra = np.append(extra, np.int32(more))
-        return look(
-            engine._world,
-            self.user,
-            self.taken,
-            (ranked, current),
-            allowed=self.allowed,
-            now=self.now,
-            linked=engine.mix.linked if linked is None else linked,
-            more=np.unique(extra),
-        )
-
-    @property
-    def user_of_champion(self) -> int:
-        """UNKNOWN for a user who asked to be forgotten."""
-        return UNKNOWN if self.user in self.engine._forgotten else self.user
-
-    def rungs(self, x: Array) -> list[Rung]:
-        """Which rung gave each row of signals: by what speaks for it, not by what speaks against."""
-        for_it = np.maximum(x * self.engine._weights, 0.0)
-        whole = for_it.sum(axis=1)
-        new = for_it[:, PLACE["new"]] > whole / 2
-        popular = for_it[:, _PERSONAL].sum(axis=1) <= whole / 4
-        other: Rung = "session" if self.request.history else "personal" if self.user != UNKNOWN else "popular"
-        return [
-            "latest" if is_new else "popular" if is_popular else other
-            for is_new, is_popular in zip(new.tolist(), popular.tolist(), strict=True)
-        ]
-
-
 def _first(score: Array, n: int) -> Array:
     """Places of the n largest, the largest first; of equal ones the smaller place."""
     if len(score) > 4 * n:
@@ -524,25 +443,6 @@ def _first(score: Array, n: int) -> Array:
         some = np.flatnonzero(score >= least)
         return some[np.argsort(-score[some], kind="stable")][:n]
     return np.argsort(-score, kind="stable")[:n]
-
-
-def _followed(before: Taken, moment: float, moment_seconds: float) -> tuple[list[int], list[float], list[bool]]:
-    """What an interaction at `moment` follows: items, how much each counts, and which belong to the same moment."""
-    items, weights, together = [], [], []
-    step, later = 0, moment
-    newest = before.last(EARLIER)
-    for lag, (item, time_) in enumerate(zip(newest.items[::-1].tolist(), newest.time[::-1].tolist(), strict=True)):
-        if moment_seconds < 0:
-            step = lag
-        elif later - time_ > moment_seconds:
-            step += 1
-        later = time_
-        if step >= STEPS:
-            break
-        items.append(item)
-        weights.append(1.0 / (step + 1.0))
-        together.append(moment - time_ <= max(moment_seconds, 0.0))
-    return items, weights, together
 
 
 def _first_taken(log: Log, n_items: int) -> dict[int, float]:

@@ -10,6 +10,7 @@ from scipy.sparse import csr_array
 from rectory.arrays import Array, Float32Array, Float64Array, Int32Array
 from rectory.files import read_arrays, read_sparse, write_arrays, write_sparse
 from rectory.models.item_to_item import strongest_per_row
+from rectory.serving.histories import Taken
 
 EARLIER = 12
 """Interactions before one that it may be counted to follow."""
@@ -224,6 +225,25 @@ class Links:
         file = folder / "vectors.npz"
         vectors = read_arrays(file)["vectors"] if file.is_file() else None
         return cls(like, following, counts["out"], counts["taken"], near=near, vectors=vectors)
+
+
+def followed(before: Taken, moment: float, moment_seconds: float) -> tuple[list[int], list[float], list[bool]]:
+    """What an interaction at `moment` follows: items, how much each counts, and which belong to the same moment."""
+    items, weights, together = [], [], []
+    step, later = 0, moment
+    newest = before.last(EARLIER)
+    for lag, (item, time_) in enumerate(zip(newest.items[::-1].tolist(), newest.time[::-1].tolist(), strict=True)):
+        if moment_seconds < 0:
+            step = lag
+        elif later - time_ > moment_seconds:
+            step += 1
+        later = time_
+        if step >= STEPS:
+            break
+        items.append(item)
+        weights.append(1.0 / (step + 1.0))
+        together.append(moment - time_ <= max(moment_seconds, 0.0))
+    return items, weights, together
 
 
 def beside(following: csr_array) -> csr_array:

@@ -13,7 +13,8 @@ from rectory.serving.shelf import Shelf
 from rectory.serving.signals import Pull, View
 
 if TYPE_CHECKING:
-    from rectory.serving.engine import LiveEngine, _Asked
+    from rectory.serving.asked import Asked
+    from rectory.serving.engine import LiveEngine
 
 _TOLD = 3
 """Items of a history that are named; the rest are summed up."""
@@ -94,7 +95,7 @@ def _alike(view: View, item: int, shelf: Shelf) -> str:
     return f"you like {shelf.names[best].replace('=', ' ')}"
 
 
-def why_not_stages(engine: LiveEngine, asked: _Asked, item: int) -> Iterator[tuple[str, bool, str]]:
+def why_not_stages(engine: LiveEngine, asked: Asked, item: int) -> Iterator[tuple[str, bool, str]]:
     """(stage, passed, what happened), in order; all stages are told, whichever the item failed."""
     world, request, title = engine._world, asked.request, engine._world.shelf.title(item)
     yield "known", True, f"{title} is a known item"
@@ -129,7 +130,7 @@ def _proposers(row: Float64Array) -> list[str]:
     return [words for name, words in sources.items() if row[PLACE[name]] > 0]
 
 
-def _ranked(engine: LiveEngine, asked: _Asked, item: int) -> tuple[str, bool, str]:
+def _ranked(engine: LiveEngine, asked: Asked, item: int) -> tuple[str, bool, str]:
     view = asked.view(more=item)
     score = view.x @ engine._weights
     at = int(np.searchsorted(view.items, item))
