@@ -11,14 +11,14 @@ import numpy as np
 from rectory.arrays import Array, BoolArray
 from rectory.serving.codes import UNKNOWN
 from rectory.serving.histories import Taken
-from rectory.serving.mixing import PLACE
+from rectory.serving.mixing import PLACE, SIGNALS, parts
 from rectory.serving.signals import View, look
 from rectory.serving.types import Request, Rung
 
 if TYPE_CHECKING:
     from rectory.serving.engine import LiveEngine
 
-_PERSONAL = [place for name, place in PLACE.items() if name not in ("day", "week", "month", "new")]
+_PERSONAL = [PLACE[name] for name in SIGNALS if name not in ("day", "week", "month", "new")]
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Asked:
 
     def rungs(self, x: Array) -> list[Rung]:
         """Which rung gave each row of signals: by what speaks for it, not by what speaks against."""
-        for_it = np.maximum(x * self.engine._weights, 0.0)
+        for_it = np.maximum(parts(x, self.engine._weights), 0.0)
         whole = for_it.sum(axis=1)
         new = for_it[:, PLACE["new"]] > whole / 2
         popular = for_it[:, _PERSONAL].sum(axis=1) <= whole / 4

@@ -20,7 +20,7 @@ from rectory.serving.clock import LogTime
 from rectory.serving.codes import UNKNOWN, Codes
 from rectory.serving.histories import Histories, Taken
 from rectory.serving.links import Links, followed
-from rectory.serving.mixing import LINKED, PLACE, Mix
+from rectory.serving.mixing import LINKED, Mix
 from rectory.serving.people import People
 from rectory.serving.places import Places
 from rectory.serving.reasons import champion_words, reasons_for, why_not_stages
@@ -126,7 +126,7 @@ class LiveEngine:
             newest=_first_taken(log, n),
         )
         self._mix, self._weights = mix, mix.vector
-        self.uses_now = any(self._weights[PLACE[name]] for name in ("now", "now_height"))
+        self.uses_now = any(value for name, value in mix.weights.items() if name.startswith("now"))
 
     @classmethod
     def load(cls, workspace: Workspace, version: Version | None = None) -> LiveEngine:

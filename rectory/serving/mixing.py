@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from rectory.arrays import Float32Array, Float64Array
+from rectory.arrays import Array, Float32Array, Float64Array
 from rectory.files import read_json, write_json
 
-TERMS = (
+SIGNALS = (
     "champion",
     "champion_height",
     "now",
@@ -36,7 +36,7 @@ TERMS = (
     "just",
     "new",
 )
-"""Columns of a matrix of signals, each in [0, 1].
+"""What is known of a candidate, each in [0, 1].
 
 champion: nearness to the top of the champion's list for the user; champion_height: score within that list.
 now: the same of the list that the champion gives for the history with fresh events in it.
@@ -47,14 +47,31 @@ day, week, month: taken by everyone, with that half-life. content: shares declar
 own: how much of the user's own interactions; own_recent: how lately. just: taken within the hour.
 new: how lately it was posted or first taken.
 """
+SQUARED = "_squared"
+TERMS = (*SIGNALS, *(f"{name}{SQUARED}" for name in SIGNALS))
+"""Columns of a matrix of signals: each and its square, so that a signal twice as strong may say more, or less, than twice
+as much."""
 PLACE = {name: place for place, name in enumerate(TERMS)}
-LINKED = {
+_LINKED = {
     **{name: (name, f"{name}_place") for name in ("like", "next", "near", "people")},
     "embedded": ("embedded", "embedded_last"),
 }
+LINKED = {name: (*own, *(f"{one}{SQUARED}" for one in own)) for name, own in _LINKED.items()}
 """Signals that a whole history is looked through for, and their terms: a sixth of an answer's cost each."""
 _TIE = 1e-6
 """Weight of popularity where the champion alone decides: it fills up lists and breaks ties."""
+
+
+def squared(x: Float32Array) -> Float32Array:
+    """(m, len(TERMS)) of (m, len(SIGNALS))."""
+    return np.concatenate([x, np.square(x)], axis=1)
+
+
+def parts(x: Array, weights: Float64Array) -> Float64Array:
+    """(m, len(SIGNALS)) what each signal adds to a score, of (m, len(TERMS)); a row sums to it."""
+    both = x.astype(np.float64) * weights
+    told: Float64Array = both[..., : len(SIGNALS)] + both[..., len(SIGNALS) :]
+    return told
 
 
 @dataclass(frozen=True)

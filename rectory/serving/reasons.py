@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rectory.arrays import Float64Array
-from rectory.serving.mixing import PLACE, TERMS
+from rectory.serving.mixing import PLACE, SIGNALS, parts
 from rectory.serving.shelf import Shelf
 from rectory.serving.signals import Pull, View
 
@@ -49,11 +49,9 @@ def reasons_for(
     Args:
         champion: words for the champion's list.
     """
-    parts = view.x[at].astype(np.float64) * weights
     item = int(view.items[at])
     found: dict[str, float] = {}
-    for name in TERMS:
-        part = float(parts[PLACE[name]])
+    for name, part in zip(SIGNALS, parts(view.x[at], weights).tolist(), strict=True):
         if part:
             told = [(champion, 1.0)] if name.startswith("champion") else _told(name, item, view, shelf)
             for words, share in told:

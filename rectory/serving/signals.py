@@ -12,7 +12,7 @@ from rectory.features.training_set import SECONDS_PER_DAY
 from rectory.serving.champion import Ranked
 from rectory.serving.histories import Taken
 from rectory.serving.links import Links
-from rectory.serving.mixing import LINKED, PLACE, TERMS, Settings
+from rectory.serving.mixing import LINKED, PLACE, SIGNALS, Settings, squared
 from rectory.serving.people import People
 from rectory.serving.places import Places
 from rectory.serving.shelf import Shelf
@@ -231,9 +231,9 @@ def _signals(
     own: tuple[Int32Array, Float64Array, Float64Array, Float64Array] | None,
     now: float,
 ) -> Float32Array:
-    x = np.zeros((len(items), len(TERMS)), dtype=np.float32)
+    x = np.zeros((len(items), len(SIGNALS)), dtype=np.float32)
     if not len(items):
-        return x
+        return squared(x)
     for ranked, name in zip(lists, ("champion", "now"), strict=True):
         place, found = _places(items, ranked.items)
         x[place, PLACE[name]] = near(len(ranked.items))[found]
@@ -259,7 +259,7 @@ def _signals(
     place, found = _places(items, np.fromiter(world.newest, dtype=np.int32, count=len(world.newest)))
     moments = np.fromiter(world.newest.values(), dtype=np.float64, count=len(world.newest))[found]
     x[place, PLACE["new"]] = np.power(0.5, np.maximum(now - moments, 0.0) / SECONDS_PER_DAY / _NEW_DAYS)
-    return x
+    return squared(x)
 
 
 def _places(items: Int32Array, some: Int32Array) -> tuple[Array, Array]:

@@ -10,7 +10,7 @@ from rectory.params.candidates import PopularityParams
 from rectory.serving.fitting import Tried, choose_mix, followers, ndcg_of, sampled, save_live
 from rectory.serving.links import Links
 from rectory.serving.loading import Rows
-from rectory.serving.mixing import LINKED, PLACE, TERMS, Examples, Mix, Settings, fit_weights
+from rectory.serving.mixing import LINKED, PLACE, SIGNALS, TERMS, Examples, Mix, Settings, fit_weights, parts, squared
 from rectory.serving.replay import collect, replay, worth_asking
 from tests.conformance.synthetic import training_set
 from tests.unit.serving.small import NOW, small_engine
@@ -147,3 +147,25 @@ def test_within_a_moment_there_is_no_order_and_so_nothing_to_learn_of_it():
     assert 0.45 < ascending.mean() < 0.55
     again = Rows.of(user, item, time, np.ones(3000, dtype=np.float32), np.ones(3000, dtype=bool))
     assert (again.item == rows.item).all(), "by lot, but the same every time"
+
+
+def test_what_each_signal_adds_sums_to_the_score_with_its_square_in_it():
+    draw = np.random.default_rng(3)
+    x, weights = squared(draw.random((7, len(SIGNALS))).astype(np.float32)), draw.normal(size=len(TERMS))
+    told = parts(x, weights)
+    assert told.shape == (7, len(SIGNALS))
+    np.testing.assert_allclose(told.sum(axis=1), x @ weights, rtol=1e-5)
+    like, both = PLACE["like"], weights[[PLACE["like"], PLACE["like_squared"]]]
+    np.testing.assert_allclose(told[:, like], both[0] * x[:, like] + both[1] * x[:, like] ** 2, rtol=1e-5)
+
+
+def test_a_signal_that_only_counts_when_it_is_strong_is_found_as_one():
+    draw = np.random.default_rng(5)
+    x = np.zeros((4000 * 20, len(SIGNALS)), dtype=np.float32)
+    x[:, PLACE["like"]] = draw.random(len(x))
+    both = squared(x)
+    score = (6.0 * both[:, PLACE["like_squared"]]).reshape(4000, 20)
+    ends = np.arange(4001) * 20
+    found = fit_weights(Examples(both, ends, ends[:-1] + (score + draw.gumbel(size=score.shape)).argmax(axis=1)), 1e-6)
+    assert found[PLACE["like_squared"]] == pytest.approx(6.0, abs=1.0)
+    assert found[PLACE["like"]] == pytest.approx(0.0, abs=1.0)
