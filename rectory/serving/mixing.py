@@ -49,8 +49,7 @@ new: how lately it was posted or first taken.
 """
 SQUARED = "_squared"
 TERMS = (*SIGNALS, *(f"{name}{SQUARED}" for name in SIGNALS))
-"""Columns of a matrix of signals: each and its square, so that a signal twice as strong may say more, or less, than twice
-as much."""
+"""Columns of a matrix of signals: each and its square. Twice as strong may say more, or less, than twice as much."""
 PLACE = {name: place for place, name in enumerate(TERMS)}
 _LINKED = {
     **{name: (name, f"{name}_place") for name in ("like", "next", "near", "people")},
