@@ -108,17 +108,24 @@ def interruptible() -> Iterator[None]:
             process.terminate()
         signal.default_int_handler(number, frame)
 
-    before = signal.signal(signal.SIGINT, interrupt)
+    def swallowed(what: sys.UnraisableHookArgs) -> None:
+        # Not lost: it is raised when the block ends.
+        if not isinstance(what.exc_value, KeyboardInterrupt):
+            told_before(what)
+
+    before, told_before = signal.signal(signal.SIGINT, interrupt), sys.unraisablehook
+    sys.unraisablehook = swallowed
     try:
         yield
     except Exception as error:
-        # Raised where Python ignores exceptions (`__del__`, a weak reference's end) it was lost, and this is what
-        # became of the run that it had stopped.
+        # Where exceptions are ignored (`__del__`, pydantic asking for a type) it was swallowed, and this is what became
+        # of the run that it had stopped.
         if _interrupted.is_set():
             raise KeyboardInterrupt from error
         raise
     finally:
         signal.signal(signal.SIGINT, before)
+        sys.unraisablehook = told_before
         _interrupted.clear()
 
 
