@@ -197,6 +197,16 @@ class Links:
             found[old] = np.maximum(self._vectors[items[old]] @ (wanted / length), 0.0)
         return found
 
+    def kindred_each(self, item: int, taken: Int32Array, weights: Array) -> Float64Array:
+        """(m,) what each of those taken adds to the likeness of `item`, where it adds something."""
+        n = len(self._vectors)
+        if item >= n:
+            return np.zeros(len(taken))
+        known = taken < n
+        found = np.zeros(len(taken))
+        found[known] = np.maximum(self._vectors[taken[known]] @ self._vectors[item], 0.0) * weights[known]
+        return found
+
     def row(self, item: int) -> Float64Array:
         """(n,) how much each item goes with one, in [0, 2]."""
         found = np.zeros(len(self._out))

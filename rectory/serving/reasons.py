@@ -10,7 +10,7 @@ import numpy as np
 from rectory.arrays import Float64Array
 from rectory.serving.mixing import PLACE, SIGNALS, parts
 from rectory.serving.shelf import Shelf
-from rectory.serving.signals import Pull, View
+from rectory.serving.signals import Kindred, Pull, View
 
 if TYPE_CHECKING:
     from rectory.serving.asked import Asked
@@ -21,7 +21,6 @@ _TOLD = 3
 _EVERYONE = "popular with everyone"
 _CHAMPION = {"popularity": _EVERYONE, "personal_frequency": "you take it often"}
 _PLAIN = {
-    **dict.fromkeys(("embedded", "embedded_last"), "it goes with what you took lately"),
     "now": "it fits what you have taken lately",
     "now_height": "it fits what you have taken lately",
     "own": "you take it again and again",
@@ -29,10 +28,7 @@ _PLAIN = {
     "just": "you have just taken it",
     "new": "it is new",
 }
-_BECAUSE = {
-    **dict.fromkeys(("like", "next", "near"), "because you took"),
-    "people": "people like you took it around",
-}
+_BECAUSE, _AROUND = "because you took", "people like you took it around"
 _TRENDS = {"day": "popular today", "week": "popular this week", "month": "popular this month"}
 
 
@@ -69,12 +65,12 @@ def _told(name: str, item: int, view: View, shelf: Shelf) -> Iterator[tuple[str,
     elif name == "content":
         yield _alike(view, item, shelf), 1.0
     else:
-        linked = name.partition("_")[0]
-        yield from _because(view.pulls[linked], item, shelf, _BECAUSE[linked])
+        said = view.said[name.removesuffix("_place")]
+        yield from _because(said, item, shelf, _AROUND if name.startswith("people") else _BECAUSE)
 
 
-def _because(pull: Pull, item: int, shelf: Shelf, words: str) -> Iterator[tuple[str, float]]:
-    sources = sorted(pull.sources_of(item).items(), key=lambda one: -one[1])
+def _because(said: Pull | Kindred, item: int, shelf: Shelf, words: str) -> Iterator[tuple[str, float]]:
+    sources = sorted(said.sources_of(item).items(), key=lambda one: -one[1])
     total = sum(value for _, value in sources)
     if total <= 0:
         yield "it goes with what you took lately", 1.0

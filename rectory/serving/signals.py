@@ -111,15 +111,39 @@ class Pull:
 
 
 @dataclass(frozen=True)
+class Kindred:
+    """Embedded items that were taken. items: (m,) codes. weights: (m,) how much each counts."""
+
+    links: Links
+    items: Int32Array
+    weights: Float64Array
+
+    def totals(self, items: Int32Array) -> Float32Array:
+        """(n,) how like them each of `items` is, in [0, 1]."""
+        return self.links.kindred(items, self.items, self.weights)
+
+    def sources_of(self, item: int) -> dict[int, float]:
+        """Item that was taken -> what it adds to the likeness of `item`."""
+        found: dict[int, float] = {}
+        for source, value in zip(
+            self.items.tolist(), self.links.kindred_each(item, self.items, self.weights), strict=True
+        ):
+            if value > 0:
+                found[source] = found.get(source, 0.0) + float(value)
+        return found
+
+
+@dataclass(frozen=True)
 class View:
     """A user's candidates.
 
-    items: (m,) codes, ascending. x: (m, len(TERMS)) signals. pulls: what each of LINKED says. profile: of content.
+    items: (m,) codes, ascending. x: (m, len(TERMS)) signals. profile: of content.
+    said: signal -> what says it of single items of the history.
     """
 
     items: Int32Array
     x: Float32Array
-    pulls: Mapping[str, Pull]
+    said: Mapping[str, Pull | Kindred]
     profile: Float32Array | None
 
 
@@ -198,19 +222,14 @@ def look(
     if more is not None:
         items = np.union1d(items, more)
     items = items.astype(np.int32)
-    kindred = {"embedded": np.power(_KINDRED_DECAY, steps), "embedded_last": (steps == 0).astype(np.float64)}
+    kindred: dict[str, Kindred] = {}
+    if "embedded" in linked and len(recent):
+        kindred["embedded"] = Kindred(links, recent.items, np.power(_KINDRED_DECAY, steps))
+        kindred["embedded_last"] = Kindred(links, recent.items, (steps == 0).astype(np.float64))
     x = _signals(
-        world,
-        items,
-        (ranked, now_ranked or ranked),
-        pulls,
-        recent,
-        kindred=kindred if "embedded" in linked and len(recent) else {},
-        profile=profile,
-        own=own,
-        now=now,
+        world, items, (ranked, now_ranked or ranked), pulls, kindred=kindred, profile=profile, own=own, now=now
     )
-    return View(items, x, pulls, profile)
+    return View(items, x, {**pulls, **kindred}, profile)
 
 
 def _pull(ask: Asking, items: Int32Array, weights: Array, places: Places, n_items: int) -> Pull:
@@ -224,9 +243,8 @@ def _signals(
     items: Int32Array,
     lists: tuple[Ranked, Ranked],
     pulls: Mapping[str, Pull],
-    recent: Taken,
     *,
-    kindred: Mapping[str, Float64Array],
+    kindred: Mapping[str, Kindred],
     profile: Float32Array | None,
     own: tuple[Int32Array, Float64Array, Float64Array, Float64Array] | None,
     now: float,
@@ -246,8 +264,8 @@ def _signals(
             positive = np.flatnonzero(value > 0)
             order = positive[np.argsort(-value[positive], kind="stable")]
             x[order, PLACE[f"{name}_place"]] = near(len(order))
-    for name, weights in kindred.items():
-        x[:, PLACE[name]] = world.links.kindred(items, recent.items, weights)
+    for name, taken in kindred.items():
+        x[:, PLACE[name]] = taken.totals(items)
     for trend, name in zip(world.trends, ("day", "week", "month"), strict=True):
         x[:, PLACE[name]] = np.sqrt(trend.shares(items))
     if profile is not None:

@@ -8,6 +8,9 @@ from scipy.sparse import csr_array
 
 from rectory.serving.embedding import embedded
 from rectory.serving.links import Links
+from rectory.serving.mixing import Mix, Settings
+from rectory.serving.types import Request
+from tests.unit.serving.small import NOW, bought, small_engine
 
 N = 40
 
@@ -53,3 +56,12 @@ def test_kindred_items_are_told_and_new_ones_are_not(tmp_path) -> None:
     assert not links.kindred(items, taken[1:], np.ones(1)).any()
     links.save(tmp_path)
     np.testing.assert_array_equal(Links.load(tmp_path).kindred(items, taken, np.ones(2)), found)
+
+
+def test_why_names_what_an_embedded_item_is_kindred_to() -> None:
+    engine = small_engine(Mix({"embedded": 1.0, "embedded_last_squared": 0.5}, Settings()))
+    engine.learn([bought("a", "i0003", NOW), bought("a", "i0005", NOW + 1)])
+    request = Request("a", n=1, now=NOW + 2)
+    why = engine.why(request, engine.recommend(request).items[0].item_id)
+    assert sum(part for _, part in why.reasons) == pytest.approx(why.score)
+    assert {words for words, _ in why.reasons} == {"because you took Thing i0003", "because you took Thing i0005"}
