@@ -202,8 +202,7 @@ class Links:
         n = len(self._vectors)
         if item >= n:
             return np.zeros(len(taken))
-        known = taken < n
-        found = np.zeros(len(taken))
+        found, known = np.zeros(len(taken)), taken < n
         found[known] = np.maximum(self._vectors[taken[known]] @ self._vectors[item], 0.0) * weights[known]
         return found
 

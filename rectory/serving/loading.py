@@ -212,7 +212,9 @@ def _counted(bundle: Bundle, n_users: int, n_items: int) -> Callable[[Rows, floa
 
     def links(rows: Rows, moment_seconds: float) -> Links:
         end = float(rows.time.max(initial=0.0))
-        return fit_links(training_set(rows, n_users, n_items, end=end, repeats=bundle.repeats), moment_seconds)
+        train = training_set(rows, n_users, n_items, end=end, repeats=bundle.repeats)
+        # Cautious weights do not look at vectors.
+        return fit_links(train, moment_seconds, vectors=False)
 
     return links
 

@@ -158,6 +158,16 @@ class Examples:
     ends: Float64Array
     chosen: Float64Array
 
+    @property
+    def starts(self) -> Array:
+        """(n,) place in x of the first candidate of each choice."""
+        return self.ends[:-1].astype(np.int64)
+
+    @property
+    def row(self) -> Array:
+        """(m,) the choice that each candidate belongs to."""
+        return np.repeat(np.arange(len(self.chosen)), np.diff(self.ends).astype(np.int64))
+
     def split(self, share: float) -> tuple[Examples, Examples]:
         """The first share of the choices, and the rest."""
         n = int(len(self.chosen) * share)
@@ -203,8 +213,7 @@ class Examples:
         found = np.flatnonzero(self.chosen >= 0)
         own = np.full(len(self.chosen), np.inf, dtype=np.float32)
         own[found] = score[self.chosen[found].astype(np.int64)]
-        row = np.repeat(np.arange(len(self.chosen)), np.diff(self.ends).astype(np.int64))
-        above = np.bincount(row, score > own[row], len(self.chosen))
+        above = np.bincount(self.row, score > own[self.row], len(self.chosen))
         return np.where(self.chosen >= 0, above + 1.0, np.inf)
 
     def log_likelihood(self, weights: Float64Array) -> float:
@@ -212,10 +221,8 @@ class Examples:
         if not (self.chosen >= 0).any():
             return 0.0
         score = self.x @ weights.astype(np.float32)
-        starts = self.ends[:-1].astype(np.int64)
-        row = np.repeat(np.arange(len(self.chosen)), np.diff(self.ends).astype(np.int64))
-        highest = np.maximum.reduceat(score, starts)
-        total = np.log(np.add.reduceat(np.exp(score - highest[row]), starts)) + highest
+        highest = np.maximum.reduceat(score, self.starts)
+        total = np.log(np.add.reduceat(np.exp(score - highest[self.row]), self.starts)) + highest
         found = np.flatnonzero(self.chosen >= 0)
         return float(np.mean(score[self.chosen[found].astype(np.int64)] - total[found], dtype=np.float64))
 
@@ -234,8 +241,7 @@ def fit_weights(examples: Examples, penalty: float) -> Float64Array:
     found = np.flatnonzero(examples.chosen >= 0)
     if not len(found):
         return Mix.frozen().vector
-    x, row = examples.x, np.repeat(np.arange(len(examples.chosen)), np.diff(examples.ends).astype(np.int64))
-    starts = examples.ends[:-1].astype(np.int64)
+    x, row, starts = examples.x, examples.row, examples.starts
     chosen = x[examples.chosen[found].astype(np.int64)].mean(axis=0, dtype=np.float64)
     counts = np.zeros(len(examples.chosen), dtype=np.float32)
     counts[found] = 1.0 / len(found)

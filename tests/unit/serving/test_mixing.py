@@ -85,6 +85,15 @@ def test_followers_count_steps_and_a_moment_has_no_order():
     assert each.toarray()[0, 1] == pytest.approx(1.0)
 
 
+def test_what_follows_what_does_not_go_by_the_order_of_ids_within_a_moment():
+    # 300 receipts of the same ten items, in order of ids as in every table: the next id is no nearer than the last one.
+    user, item = np.repeat(np.arange(300), 10), np.tile(np.arange(10), 300)
+    counts, _ = followers(training_set(user, item, np.repeat(5, 3000), n_users=300, n_items=10), moment_seconds=-1.0)
+    dense = counts.toarray()
+    assert dense[0, 9] == pytest.approx(dense[0, 1], rel=0.3)
+    assert dense[0, 9] > 0
+
+
 def test_links_are_counted_on_apart_for_each_engine_and_come_back_from_disk(tmp_path):
     train = training_set([0, 0, 1, 1], [0, 1, 0, 1], [1, 2, 3, 4], n_users=2, n_items=3)
     following, out = followers(train, -1.0)
