@@ -6,7 +6,9 @@ before it, and what they then proposed is held against what came true in it. See
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -39,12 +41,14 @@ from rectory.models.protocol import (
 )
 from rectory.models.topk import pairs_of, rank_pairs, rank_shared
 from rectory.models.validation import METRIC, Validation
-from rectory.params.candidates import BlendParams
+from rectory.params.candidates import BlendParams, SourceParams
 
 _FILL = -100.0
 """Score of what no source proposed, below every log odds; popularity orders it."""
 
 
+_NEWER = ", newer"
+"""Ends the name of a source as the newest window would set it, beside the same source as the window before it did."""
 _USUAL_WINDOW_DAYS = 28.0
 """Of a blend that was kept without the length of its windows."""
 
@@ -76,51 +80,59 @@ class Blend(Fitted):
             return self._fit_single(train, kept, notes)
         fits = self._side_by_side(kept, lambda name: self._build(name).fit(windows[1]))
         settings = {name: fits[name].report.chosen for name in kept}
-        now = Moment(fits, History.of(windows[1], days_of(windows[0])), self._depths(kept))
         validation = Validation(train, self._validation_users, self._seed)
-        latest, past = now.examples(validation), self._past(windows[1], settings)
-        kept, told = self._worthwhile(now, latest, past, validation)
-        now, latest, past = now.only(kept), now.narrowed(latest, kept), now.narrowed(past, kept)
-        settings = {name: settings[name] for name in kept}
-        pasts = [past, *(self._past(window, settings) for window in windows[2:])]
-        singles = Singles.of(validation, latest, kept)
-        ranker = self._train(pasts, singles.column, self._params.trees, now.names)
-        choice = choose_trees(validation, latest, singles, ranker, self._params.trees)
         popular = [name for name in kept if self._params.sources[name].kind == "popularity"]
-        today, changes = of_today(popular, settings, self._build, train, validation)
-        chosen = {"sources": today, "best": singles.best, "trees": choice.trees, "windows": len(pasts)}
+        changed, changes = of_today(popular, settings, self._build, train, validation)
+        # Asked beside the others in every window, so that no window has to be made again for them in the end.
+        newer = {name + _NEWER: setting for name, setting in changed.items()}
+        settings |= newer
+        fits |= self._fit_sources(windows[1], newer)
+        now = Moment(fits, History.of(windows[1], days_of(windows[0])), self._depths(fits))
+        latest, past = now.examples(validation), self._past(windows[1], settings)
+        kept, told = self._worthwhile(now, kept, latest, past, validation)
+        today = [name + _NEWER if name in changed else name for name in kept]
+        asked = now.only([*kept, *today])
+        rest = self._pasts(windows[2:], {name: settings[name] for name in asked.sources})
+        examples = [now.narrowed(latest, list(asked.sources)), now.narrowed(past, list(asked.sources)), *rest]
+        latest, *pasts = (asked.narrowed(one, kept) for one in examples)
+        singles = Singles.of(validation, latest, kept)
+        ranker = self._train(pasts, singles.column, self._params.trees, asked.only(kept).names)
+        choice = choose_trees(validation, latest, singles, ranker, self._params.trees)
+        sources = {name: settings[one] for name, one in zip(kept, today, strict=True)}
+        chosen = {"sources": sources, "best": singles.best, "trees": choice.trees, "windows": len(pasts)}
         notes += told + _told(choice, ranker, len(pasts), days_of(windows[0])) + changes
         if self.observer is not None:
             for values in choice.per_user:
                 self.observer(values)
         self._report = FitReport(METRIC, choice.score, chosen, choice.curve, notes)
         # The validation window is the newest of those that the ranker learns from in the end.
-        asked = Validation(windows[0], self._window_users, self._seed).users
-        made = [latest.of_users(np.isin(validation.users, asked)), *pasts[:-1]]
-        return self._finish(train, chosen, [] if changes else made)
+        few = np.isin(validation.users, Validation(windows[0], self._window_users, self._seed).users)
+        latest, *made = (asked.narrowed(one, today) for one in examples[:-1])
+        return self._finish(train, chosen, [latest.of_users(few), *made])
 
     def _worthwhile(
-        self, now: Moment, latest: Examples, past: Examples, validation: Validation
+        self, now: Moment, kept: list[str], latest: Examples, past: Examples, validation: Validation
     ) -> tuple[list[str], list[str]]:
         """Names of the sources to go on with, and why: all of them only if that pays on the validation window.
 
         Args:
-            now: sources as they were fitted before the validation window, all of them.
+            now: sources as they were fitted before the validation window.
+            kept: names of those to choose among.
             latest, past: examples of the validation window and of the one before it.
         """
-        core = core_of({name: self._params.sources[name].kind for name in now.sources})
-        optional = [name for name in now.sources if name not in core]
+        core = core_of({name: self._params.sources[name].kind for name in kept})
+        optional = [name for name in kept if name not in core]
         if not optional:
             return core, []
         choices = []
-        for names in (core, list(now.sources)):
+        for names in (core, kept):
             asked = now.narrowed(latest, names)
             singles = Singles.of(validation, asked, names)
             trees = self._params.trees
             ranker = self._train([now.narrowed(past, names)], singles.column, trees, now.only(names).names)
             choices.append(choose_trees(validation, asked, singles, ranker, trees))
         pays, told = all_pay(choices[0], choices[1], optional)
-        return (list(now.sources) if pays else core), [told]
+        return (kept if pays else core), [told]
 
     def _fit_single(self, train: TrainingSet, kept: list[str], notes: list[str]) -> Self:
         """No past window to train a ranker on: the source with the best validation score."""
@@ -192,7 +204,7 @@ class Blend(Fitted):
         self._best, self._ranker = chosen["best"], None
         self.__dict__.pop("_proposing", None)
         windows = self._windows(train)[: chosen["windows"]] if chosen["trees"] else []
-        examples = [*known, *(self._past(window, settings) for window in windows[len(known) :])]
+        examples = [*known, *self._pasts(windows[len(known) :], settings)]
         self._sources = self._fit_sources(train, settings)
         self._history, self._window_days = History.of(train, days_of(train)), days_of(train)
         if chosen["trees"]:
@@ -218,6 +230,11 @@ class Blend(Fitted):
             found.append(window)
         return found
 
+    def _pasts(self, windows: list[TrainingSet], settings: dict[str, Any]) -> list[Examples]:
+        """`_past` of each, side by side: the slowest source leaves cores idle."""
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            return list(threads.map(lambda window: self._past(window, settings), windows))
+
     def _past(self, window: TrainingSet, settings: dict[str, Any]) -> Examples:
         """What the sources would have proposed at the start of a window, and what came true in it."""
         before = window.before_validation()
@@ -230,11 +247,14 @@ class Blend(Fitted):
 
     def _side_by_side(self, names: list[str], fit: Callable[[str], Recommender]) -> dict[str, Recommender]:
         for name in names:
-            import_for_fit(self._params.sources[name].kind)
+            import_for_fit(self._params_of(name).kind)
         return fitted_side_by_side(names, fit)
 
     def _build(self, name: str) -> Recommender:
-        return build(self._params.sources[name], self._seed, self._validation_users)
+        return build(self._params_of(name), self._seed, self._validation_users)
+
+    def _params_of(self, name: str) -> SourceParams:
+        return self._params.sources[name.removesuffix(_NEWER)]
 
     @property
     def parts(self) -> Mapping[str, Recommender]:
@@ -247,7 +267,7 @@ class Blend(Fitted):
 
     def _depths(self, names: Iterable[str]) -> dict[str, int]:
         # A user's own items are the one list that is not alike for everyone: it pays to look further down.
-        own = {name: self._params.sources[name].kind == "personal_frequency" for name in names}
+        own = {name: self._params_of(name).kind == "personal_frequency" for name in names}
         return {name: self._params.proposals * (2 if own[name] else 1) for name in own}
 
     @property

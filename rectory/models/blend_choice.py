@@ -143,12 +143,13 @@ def of_today(
     train: TrainingSet,
     validation: Validation,
 ) -> tuple[dict[str, Any], list[str]]:
-    """Settings with those of some sources chosen anew on the newest window, where that is clearly better; and why.
+    """New settings of those sources for which the newest window has clearly better ones, and why.
 
     Meant for what is popular, which moves on: settings are found a window earlier. Other sources keep theirs: to choose
     all of them anew helped one log and harmed another (docs/results.md).
     """
-    found, notes = dict(settings), []
+    found: dict[str, Any] = {}
+    notes = []
     for name in names:
         old, new = settings[name], build(name).fit(train).report.chosen
         if new == old:

@@ -38,10 +38,11 @@ class Moment:
         return replace(self, sources={name: source for name, source in self.sources.items() if name in kept})
 
     def narrowed(self, examples: Examples, kept: list[str]) -> Examples:
-        """Examples of these sources as they would be if only the `kept` ones had been asked."""
-        columns = [place for place, name in enumerate(self.sources) if name in kept]
-        scored = [place for place, name in enumerate(scored_by(self.sources)) if name in kept]
-        return examples.of_sources(columns, scored)
+        """Examples of these sources as they would be if only the `kept` ones had been asked, in that order."""
+        names, scored = list(self.sources), scored_by(self.sources)
+        return examples.of_sources(
+            [names.index(name) for name in kept], [scored.index(name) for name in kept if name in scored]
+        )
 
     def described(self, users: Int32Array, exclude: csr_array | None) -> Iterator[tuple[Proposals, Float32Array]]:
         """Proposals for blocks of users, rows counted over all of them, and what the history says of each.

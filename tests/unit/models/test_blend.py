@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
+from rectory.features.training_set import TrainingSet
 from rectory.models.blend import Blend
 from rectory.models.blend_choice import Choice, all_pay, core_of, of_today, switched_on
 from rectory.models.blend_history import ITEM, PAIR, History
@@ -220,12 +221,16 @@ def test_history_knows_whom_an_item_draws_and_how_lately_its_kind_was_taken() ->
     assert columns[:, place].tolist() == pytest.approx([1 / (1 + 10), 0.0, 0.0, 0.0])
 
 
-def test_what_is_popular_is_chosen_anew_where_the_newest_window_says_so_clearly() -> None:
-    # For months all take the first ten items, in the last weeks the next ten: old counts mislead by now.
+def moving_on() -> TrainingSet:
+    """For months all take the first ten items, in the last weeks the next ten: old counts mislead by now."""
     draw = np.random.default_rng(0)
     day = np.sort(draw.uniform(0, 200, 6000))
     item = np.where(day < 165, draw.integers(0, 10, 6000), draw.integers(10, 20, 6000))
-    train = training_set(draw.integers(0, 300, 6000), item, day, n_users=300, n_items=40)
+    return training_set(draw.integers(0, 300, 6000), item, day, n_users=300, n_items=40)
+
+
+def test_what_is_popular_is_chosen_anew_where_the_newest_window_says_so_clearly() -> None:
+    train = moving_on()
     build_one = {
         "recent": PopularityParams(kind="popularity", windows_days=(None, 10.0)),
         "steady": PopularityParams(kind="popularity", windows_days=(None,)),
@@ -237,8 +242,26 @@ def test_what_is_popular_is_chosen_anew_where_the_newest_window_says_so_clearly(
     found, notes = of_today(
         list(build_one), settings, lambda name: Popularity(build_one[name], 0, 1000), train, validation
     )
-    assert found["recent"] == {"window_days": 10.0, "half_life_days": None}
-    assert found["steady"] == settings["steady"]
+    assert found == {"recent": {"window_days": 10.0, "half_life_days": None}}
     (note,) = notes
     assert note.startswith("recent: window_days 10, not all time as the window before had it: clearly better")
     assert settings["recent"]["window_days"] is None, "what was found before is not changed"
+
+
+def test_what_is_kept_learns_from_what_the_sources_as_set_anew_would_have_proposed() -> None:
+    """They are asked beside those of before, in the same windows; making all windows again gives the same ranker."""
+    train = replace(moving_on(), repeats=True)
+    sources = {
+        "own": {"kind": "personal_frequency", "half_lives_days": [30]},
+        "recent": {"kind": "popularity", "windows_days": [None, 10.0]},
+    }
+    model = Blend(params(sources=sources), 7, 1000).fit(train)
+    chosen = model.report.chosen
+    assert chosen["sources"]["recent"]["window_days"] == 10.0
+    assert any("clearly better" in note for note in model.report.notes)
+    assert list(model.parts) == ["own", "recent"]
+    assert chosen["trees"] > 0
+    anew = Blend(params(sources=sources), 7, 1000).refit(train, chosen)
+    assert model._ranker is not None
+    assert anew._ranker is not None
+    assert model._ranker.text == anew._ranker.text
