@@ -71,6 +71,8 @@ def print_backtest(summary: dict[str, Any], console: Console, report: Path) -> N
 
 
 def _folded(cell: str) -> str:
-    """An interval below its value, without brackets: so the table fits 80 columns."""
+    """On two lines, so that the table fits 80 columns: an interval below its value, without brackets."""
     value, bracket, ends = cell.partition(" [")
-    return f"{value}\n{ends[:-1].replace(',', '').replace('%', '')}" if bracket else cell
+    if bracket:
+        return f"{value}\n{ends[:-1].replace(',', '').replace('%', '')}"
+    return cell.replace("+refit", "\n+refit").replace(" min ", " min\n")
