@@ -71,8 +71,8 @@ def print_backtest(summary: dict[str, Any], console: Console, report: Path) -> N
 
 
 def _folded(cell: str) -> str:
-    """On two lines, so that the table fits 80 columns: an interval below its value, without brackets."""
+    """On two lines, so that the table fits 80 columns: an interval (without brackets), a refit, a long duration."""
     value, bracket, ends = cell.partition(" [")
     if bracket:
         return f"{value}\n{ends[:-1].replace(',', '').replace('%', '')}"
-    return cell.replace("+refit", "\n+refit").replace(" min ", " min\n")
+    return cell.replace("+refit", "\n+refit").replace(" h ", " h\n").replace(" min ", " min\n")
