@@ -35,6 +35,8 @@ _FIRST = 0.7
 """Share of them, the earliest, that candidates for the weights are fitted on; the rest decides between these."""
 _NOT_MISSED = 0.01
 """Log-likelihood of a choice (so 1% of its odds) that is given up for each sum of links that need not be made."""
+_SHARES = (1.0, 0.5, 0.25)
+"""Of the live part in a score, the first of equals."""
 _SAMPLES = 500
 _FOLLOWERS = 300
 _ROWS_AT_ONCE = 500_000
@@ -89,31 +91,23 @@ def followers(train: TrainingSet, moment_seconds: float) -> tuple[csr_array, Flo
 
 @dataclass(frozen=True)
 class Tried:
-    """One setting of the signals on the validation window. examples: in order of time. user: (n,) of each choice."""
+    """Signals made by `settings` on the validation window. examples: in order of time. user: (n,) of each choice."""
 
     settings: Settings
     examples: Examples
     user: Int32Array
 
 
-def choose_mix(tries: list[Tried]) -> Mix:
+def choose_mix(tried: Tried) -> Mix:
     """Weights for the live signals, down to none.
 
-    Under each setting weights are fitted on the earlier choices; the later ones decide which setting is kept, how much
-    of its live part, and whether any: unless nDCG@10 rises with the lower end of its interval (over users) above zero,
-    the champion's lists stay as they are. Sums of links that they do not miss are left out: these cost the most.
+    Weights are fitted on the earlier choices; the later ones decide how much of the live part is kept, and whether
+    any: unless nDCG@10 rises with the lower end of its interval (over users) above zero, the champion's lists stay as
+    they are. Sums of links that they do not miss are left out: these cost the most.
     """
-    best: tuple[float, Tried, float, Float64Array] | None = None
-    for tried in tries:
-        first, rest = tried.examples.split(_FIRST)
-        fitted = _fitted(first)
-        for share in (1.0, 0.5, 0.25):
-            score = float(ndcg_of(rest.ranks(_between(fitted, share))).mean())
-            if best is None or score > best[0]:
-                best = score, tried, share, fitted
-    assert best is not None  # noqa: S101 - there is at least one setting
-    _, tried, share, fitted = best
     first, rest = tried.examples.split(_FIRST)
+    fitted = _fitted(first)
+    share = max(_SHARES, key=lambda one: float(ndcg_of(rest.ranks(_between(fitted, one))).mean()))
     spared, fitted = _spared(first, rest, fitted)
     live = ndcg_of(rest.ranks(_between(fitted, share)))
     frozen = ndcg_of(rest.ranks(Mix.frozen().vector))
@@ -143,7 +137,7 @@ def _spared(first: Examples, rest: Examples, fitted: Float64Array) -> tuple[list
     spared: list[str] = []
     thinned, likely = _thinned(first), rest.log_likelihood(fitted)
     while left := [name for name in LINKED if name not in spared]:
-        tries = {name: fit_weights(thinned.without([*spared, name]), _PENALTY) for name in left}
+        tries = {name: fit_weights(thinned.without([*spared, name]), _PENALTY, fitted) for name in left}
         found = {name: rest.log_likelihood(one) for name, one in tries.items()}
         name = max(found, key=lambda one: found[one])
         if found[name] < likely - _NOT_MISSED:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from pathlib import Path
 
 import numpy as np
@@ -75,41 +76,42 @@ class Counts:
         live = [(self._live[row], at) for at, row in enumerate(rows.tolist()) if row in self._live]
         if not live:
             return columns, values
-        since = np.concatenate([row.values[: row.used] for row, _ in live])
-        since *= np.repeat(weights[[at for _, at in live]].astype(np.float32), [row.used for row, _ in live])
-        return np.concatenate([columns, *(row.columns[: row.used] for row, _ in live)]), np.concatenate([values, since])
+        since = np.concatenate([row.values for row, _ in live], dtype=np.float32)
+        since *= np.repeat(weights[[at for _, at in live]].astype(np.float32), [len(row.values) for row, _ in live])
+        return np.concatenate([columns, *(row.columns for row, _ in live)], dtype=np.int32), np.concatenate(
+            [values, since]
+        )
 
 
 class _Row:
-    """Live counts of one item. columns, values: room for some; the first `used` count."""
+    """Live counts of one item: columns, the value of each, and where a column stands.
 
-    __slots__ = ("columns", "place", "used", "values")
+    Python's arrays, not numpy's: to add one number to one of those takes eight times as long.
+    """
+
+    __slots__ = ("columns", "place", "values")
 
     def __init__(self) -> None:
-        self.columns: Int32Array = np.empty(8, dtype=np.int32)
-        self.values: Float32Array = np.empty(8, dtype=np.float32)
+        self.columns = array("i")
+        self.values = array("f")
         self.place: dict[int, int] = {}
-        self.used = 0
 
     def add(self, column: int, weight: float) -> None:
         place = self.place.get(column)
         if place is not None:
             self.values[place] += weight
             return
-        if self.used == _MOST:
+        if len(self.columns) == _MOST:
             self._drop_weaker_half()
-        if self.used == len(self.columns):
-            self.columns = np.resize(self.columns, 2 * self.used)
-            self.values = np.resize(self.values, 2 * self.used)
-        self.place[column] = self.used
-        self.columns[self.used], self.values[self.used] = column, weight
-        self.used += 1
+        self.place[column] = len(self.columns)
+        self.columns.append(column)
+        self.values.append(weight)
 
     def _drop_weaker_half(self) -> None:
-        kept = np.argsort(-self.values[: self.used], kind="stable")[: _MOST // 2]
-        self.used = len(kept)
-        self.columns[: self.used], self.values[: self.used] = self.columns[kept], self.values[kept]
-        self.place = {column: place for place, column in enumerate(self.columns[: self.used].tolist())}
+        kept = np.argsort(-np.array(self.values), kind="stable")[: _MOST // 2].tolist()
+        self.columns = array("i", [self.columns[place] for place in kept])
+        self.values = array("f", [self.values[place] for place in kept])
+        self.place = {column: place for place, column in enumerate(self.columns)}
 
 
 class Links:
@@ -148,6 +150,12 @@ class Links:
         other._after, other._near = Counts(self._after.night), Counts(self._near.night)
         other._out, other._taken = self._night[1].astype(np.float64), self._night[2].astype(np.float64)
         other._damped = _damped(other._taken)
+        return other
+
+    def without_vectors(self) -> Links:
+        """The same for weights that do not look at them."""
+        other = self.again()
+        other._vectors = np.zeros((0, 0), dtype=np.float32)
         return other
 
     def grow(self, n_items: int) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from rectory.arrays import Array, Float32Array, Float64Array
 from rectory.files import read_json, write_json
@@ -227,14 +228,16 @@ class Examples:
         return float(np.mean(score[self.chosen[found].astype(np.int64)] - total[found], dtype=np.float64))
 
 
-def fit_weights(examples: Examples, penalty: float) -> Float64Array:
+def fit_weights(examples: Examples, penalty: float, start: Float64Array | None = None) -> Float64Array:
     """(len(TERMS),) weights under which the choices that were made are likeliest.
 
-    A conditional logit: each choice is a draw from its candidates by exp(score). Convex, so there is one answer.
+    A conditional logit: each choice is a draw from its candidates by exp(score). Convex, so there is one answer, and
+    with so few weights Newton's steps find it in a tenth of the passes that gradients alone take.
     Source: McFadden, "Conditional Logit Analysis of Qualitative Choice Behavior", 1974.
 
     Args:
         penalty: on the squared weights, per choice.
+        start: weights that may be near; None: the champion's list alone.
     """
     from scipy.optimize import minimize
 
@@ -246,16 +249,30 @@ def fit_weights(examples: Examples, penalty: float) -> Float64Array:
     counts = np.zeros(len(examples.chosen), dtype=np.float32)
     counts[found] = 1.0 / len(found)
 
-    def loss(weights: Float64Array) -> tuple[float, Float64Array]:
+    def shares(weights: Float64Array) -> tuple[Float32Array, float]:
+        """(m,) probability of each candidate, times what its choice counts; and the mean log of the sums of odds."""
         score = x @ weights.astype(np.float32)
         highest = np.maximum.reduceat(score, starts)
         odds = np.exp(score - highest[row])
         total = np.add.reduceat(odds, starts)
-        partition = float(((np.log(total) + highest) * counts).sum(dtype=np.float64))
-        share = odds * (counts / total)[row]
+        odds *= (counts / total)[row]
+        return odds, float(((np.log(total) + highest) * counts).sum(dtype=np.float64))
+
+    def loss(weights: Float64Array) -> tuple[float, Float64Array]:
+        share, partition = shares(weights)
         value = partition - float(chosen @ weights) + penalty * float(weights @ weights)
         return value, (x.T @ share).astype(np.float64) - chosen + 2 * penalty * weights
 
-    start = np.zeros(len(TERMS))
-    start[PLACE["champion"]] = 1.0
-    return np.asarray(minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 100}).x)
+    def curvature(weights: Float64Array) -> Float64Array:
+        share, _ = shares(weights)
+        of_choices = csr_array((share, np.arange(len(x)), examples.ends), shape=(len(counts), len(x)))
+        expected = (of_choices @ x)[found].astype(np.float64)
+        spread: Float64Array = (x.T @ (x * share[:, None])).astype(np.float64) - len(found) * (expected.T @ expected)
+        spread[np.diag_indices_from(spread)] += 2 * penalty
+        return spread
+
+    if start is None:
+        start = np.zeros(len(TERMS))
+        start[PLACE["champion"]] = 1.0
+    done = minimize(loss, start, jac=True, hess=curvature, method="trust-exact", options={"gtol": 1e-5, "maxiter": 100})
+    return np.asarray(done.x)

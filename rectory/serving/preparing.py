@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,6 @@ def prepare(
     *,
     model: Recommender,
     seed: int,
-    tick: Callable[[int, int], None] = lambda *_: None,
 ) -> tuple[Links, Mix]:
     """Links over all of `train`, and the weights that the validation window asks for.
 
@@ -44,19 +43,20 @@ def prepare(
 
     Args:
         candidate: the champion's section in params.yaml. chosen: what its fit chose. model: it itself.
-        tick: hears (rows done, rows in all).
     """
     before = train.before_validation()
     if not len(before.user) or len(before.user) == len(train.user):
         return fit_links(train, Settings().moment_seconds), Mix.untuned()
-    if isinstance(model, Blend):
-        earlier: Recommender = model.before_validation(train, chosen)
-    else:
-        earlier = build(candidate, seed, 0).refit(before, chosen)
+    settings = settings_of(train)
+    with small_products(), ThreadPoolExecutor(os.cpu_count()) as threads:
+        # Side by side: nearly all of it is outside of Python's lock.
+        links, links_before = (threads.submit(fit_links, rows, settings.moment_seconds) for rows in (train, before))
+        if isinstance(model, Blend):
+            earlier: Recommender = model.before_validation(train, chosen)
+        else:
+            earlier = build(candidate, seed, 0).refit(before, chosen)
     bundle = Bundle.of("before", candidate.kind, earlier, before, titles=None, dataset=card.name)
     rows = Rows.of(train.user, train.item, train.time, train.weight, train.target)
-    settings = settings_to_try(train)
-    earlier_links = {one.moment_seconds: fit_links(before, one.moment_seconds) for one in settings}
     made = Ingredients(
         version="before",
         bundle=bundle,
@@ -66,34 +66,22 @@ def prepare(
         rows=rows,
         block=train.item_features,
         table=None,
-        links=lambda _, moment_seconds: earlier_links[moment_seconds].again(),
-        mix=Mix.untuned(),
+        links=lambda *_: links_before.result(),
+        mix=Mix.everything(settings),
     )
     cut = len(before.user)
     known, later = rows.part(slice(0, cut)), rows.part(slice(cut, None))
     asked = sampled(worth_asking(later, known, train.repeats))
-    tries = []
-    for turn, one in enumerate(settings):
-        engine = made.engine(until=train.validation_start, mix=Mix.everything(one))
-        with small_products():
-            examples, users = collect(
-                engine,
-                later,
-                made.users.ids,
-                made.items.ids,
-                asked=asked,
-                tick=partial(_told, tick, turn * len(later.user), len(settings) * len(later.user)),
-            )
-        tries.append(Tried(one, examples, users))
-    mix = choose_mix(tries)
-    return fit_links(train, mix.settings.moment_seconds, vectors="embedded" in mix.linked), mix
+    engine = made.engine(until=train.validation_start)
+    with small_products():
+        users = np.unique(later.user[asked])
+        engine.champion.warm(users, [engine.taken(made.users.ids[user]) for user in users.tolist()])
+        examples, user = collect(engine, later, made.users.ids, made.items.ids, asked=asked)
+        mix = choose_mix(Tried(settings, examples, user))
+    return links.result() if "embedded" in mix.linked else links.result().without_vectors(), mix
 
 
-def _told(tick: Callable[[int, int], None], before: int, of: int, done: int) -> None:
-    tick(before + done, of)
-
-
-def settings_to_try(train: TrainingSet) -> list[Settings]:
+def settings_of(train: TrainingSet) -> Settings:
     """Where items repeat and much is taken at one moment it is baskets, which have no order: a step is a moment.
 
     Elsewhere each interaction is a step: of pages of ratings sent at once the order is that of the page.
@@ -101,4 +89,4 @@ def settings_to_try(train: TrainingSet) -> list[Settings]:
     order = np.lexsort((train.time, train.user))
     user, time = train.user[order], train.time[order]
     together = float(np.mean((user[1:] == user[:-1]) & (time[1:] == time[:-1]))) if len(user) > 1 else 0.0
-    return [Settings(moment_seconds=0.0) if train.repeats and together > _BASKETS else Settings()]
+    return Settings(moment_seconds=0.0) if train.repeats and together > _BASKETS else Settings()

@@ -37,6 +37,19 @@ def test_the_fit_finds_the_weights_that_choices_were_drawn_by():
         assert found[PLACE[name]] == pytest.approx(true.get(name, 0.0), abs=0.3)
 
 
+def test_from_wherever_the_fit_starts_it_ends_where_likelihood_is_highest():
+    examples, penalty = choices({"champion": 2.0, "like": 4.0, "week": -1.0}, n=1000), 1e-3
+    found = fit_weights(examples, penalty)
+    again = fit_weights(examples, penalty, np.random.default_rng(1).normal(0.0, 3.0, len(TERMS)))
+    np.testing.assert_allclose(again, found, atol=0.02)
+
+    def worth(weights):
+        return examples.log_likelihood(weights) - penalty * weights @ weights
+
+    for step in 0.2 * np.eye(len(TERMS)):
+        assert worth(found) > max(worth(found + step), worth(found - step))
+
+
 def test_thinned_choices_have_the_same_answer_and_drop_what_was_not_proposed():
     examples = choices({"champion": 2.0, "like": 4.0}, n=3000)
     lost = np.where(np.arange(3000) % 10 == 0, -1, examples.chosen)
@@ -58,14 +71,14 @@ def test_ranks_count_what_scores_higher():
 
 def test_live_signals_that_say_something_stay_and_those_that_say_nothing_go():
     users = np.arange(600, dtype=np.int32) % 150
-    lively = choose_mix([Tried(Settings(), choices({"champion": 1.0, "like": 6.0}, n=600), users)])
+    lively = choose_mix(Tried(Settings(), choices({"champion": 1.0, "like": 6.0}, n=600), users))
     assert lively.live
     assert lively.facts["gain"]["low"] > 0
     assert "like" in lively.linked and "like" not in lively.facts["left_out"]
     assert "near" in lively.facts["left_out"], "it said nothing, so nobody misses it"
     for name in lively.facts["left_out"]:
         assert all(lively.weights[term] == 0.0 for term in LINKED[name])
-    silent = choose_mix([Tried(Settings(), choices({"champion": 6.0}, n=600), users)])
+    silent = choose_mix(Tried(Settings(), choices({"champion": 6.0}, n=600), users))
     assert not silent.live
     assert silent.weights == Mix.frozen().weights
     assert "beyond chance" in silent.facts["note"]
