@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlparse
+from urllib.parse import unquote, urlparse
 
 from rectory.errors import StoreError
 from rectory.installation import running
@@ -190,6 +190,14 @@ class Connection:
             "MLFLOW_TRACKING_URI (unset, it is the server of `rectory up` or the project's own .rectory/mlflow.db), "
             "that its server runs and that its disk has room, then run again."
         )
+
+
+def local_path(uri: str) -> Path | None:
+    """The folder of a file URI or plain path; None for anything remote."""
+    parsed = urlparse(uri)
+    if parsed.scheme == "file":
+        return Path(unquote(parsed.path))
+    return Path(uri) if not parsed.scheme else None
 
 
 def _place(workspace: Workspace) -> str:

@@ -1,4 +1,4 @@
-"""Seats and decisions in a fraction of a second: what `status` shows, read without importing mlflow.
+"""Seats and decisions in a fraction of a second: what `status` shows and who answers, read without importing mlflow.
 
 A SQLite store is opened read-only; a server is asked over REST. Any other store goes the long way round (ModelStore).
 """
@@ -20,7 +20,7 @@ from typing import Any
 
 from rectory.errors import StoreError
 from rectory.registry import audit
-from rectory.registry.connection import Connection
+from rectory.registry.connection import Connection, local_path
 from rectory.workspace import Workspace
 
 MODEL = "recommender"
@@ -30,12 +30,16 @@ _TIMEOUT_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Seated:
-    """A version in a seat. run: id of its MLflow run. created: milliseconds since 1970."""
+    """A version in a seat. run: id of its MLflow run. created: milliseconds since 1970.
+
+    files: folder of the model as MLflow stored it; None: not on this machine, or not looked for.
+    """
 
     version: str
     run: str
     created: int
     tags: dict[str, str]
+    files: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,22 @@ def status(workspace: Workspace, decisions: int = 5) -> dict[str, Any]:
     }
 
 
+def champion_folder(workspace: Workspace) -> Path | None:
+    """Folder of the bundle that serves; None: the way to it is longer (ModelStore), or there is no champion."""
+    store = Connection(workspace).local_file
+    if store is None:
+        return None
+    try:
+        found = _of_sqlite(store)
+    except StoreError:  # Locked, say: ModelStore has more patience, and words for what is wrong.
+        return None
+    champion = _ours(found.seats.get(found.aliases.get("champion", "")))
+    if champion is None or champion.files is None:
+        return None
+    folder = champion.files / "artifacts" / champion.tags["candidate"]
+    return folder if (folder / "bundle.json").is_file() else None
+
+
 def last_line(path: Path) -> Any:
     """The newest whole line of a file of JSON lines; None: there is none."""
     if not path.is_file():
@@ -139,14 +159,17 @@ def _of_sqlite(path: Path) -> Glance:
             folders: dict[str, str] = {}
             for number in set(aliases.values()):
                 row = store.execute(
-                    "SELECT run_id, creation_time FROM model_versions WHERE name = ? AND version = ?", (MODEL, number)
+                    "SELECT run_id, creation_time, storage_location FROM model_versions WHERE name = ? AND version = ?",
+                    (MODEL, number),
                 ).fetchone()
                 if row is None:
                     continue
                 tags = store.execute(
                     "SELECT key, value FROM model_version_tags WHERE name = ? AND version = ?", (MODEL, number)
                 )
-                seats[str(number)] = Seated(str(number), str(row[0]), int(row[1]), dict(tags.fetchall()))
+                seats[str(number)] = Seated(
+                    str(number), str(row[0]), int(row[1]), dict(tags.fetchall()), local_path(row[2]) if row[2] else None
+                )
                 folder = store.execute("SELECT artifact_uri FROM runs WHERE run_uuid = ?", (row[0],)).fetchone()
                 if folder is not None:
                     folders[str(row[0])] = str(folder[0])
@@ -160,11 +183,10 @@ def _of_sqlite(path: Path) -> Glance:
 
 def _local_metrics(folders: dict[str, str]) -> Callable[[str], dict[str, Any]]:
     def read(run: str) -> dict[str, Any]:
-        parsed = urllib.parse.urlparse(folders.get(run, ""))
-        if parsed.scheme not in ("", "file"):
+        folder = local_path(folders[run]) if run in folders else None
+        if folder is None or not (path := folder / "metrics.json").is_file():
             return {}
-        path = Path(urllib.parse.unquote(parsed.path)) / "metrics.json"
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["metrics"] if path.is_file() else {}
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["metrics"]
         return found
 
     return read

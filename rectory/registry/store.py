@@ -18,9 +18,10 @@ from typing import Any
 from rectory.errors import UsageError
 from rectory.files import read_json, sha256_json, tree_digests
 from rectory.registry import audit
+from rectory.registry.connection import local_path
 from rectory.registry.record import DIGESTS_FILE
 from rectory.registry.sample_lists import SAMPLE_FILE, sample_lists
-from rectory.registry.versions import MODEL_NAME, Registered, Version, Versions, local_path
+from rectory.registry.versions import MODEL_NAME, Registered, Version, Versions
 
 __all__ = ["MODEL_NAME", "ModelStore", "Registered", "Version", "blocked"]
 

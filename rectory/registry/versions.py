@@ -11,12 +11,11 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlparse
 
 from rectory.errors import StoreError, UsageError
 from rectory.files import exclusive, read_json, replacing, tree_digests
 from rectory.models.bundle import Bundle
-from rectory.registry.connection import Connection
+from rectory.registry.connection import Connection, local_path
 from rectory.registry.publish import log_facts, log_model
 from rectory.registry.record import BEHAVIOUR_FILE, CURVE_FILE, DIGESTS_FILE, FIT_FILE, TIMING_FILE, Record, RunContext
 from rectory.workspace import Workspace
@@ -396,14 +395,6 @@ class Versions:
 def experiment_name(dataset: str) -> str:
     """Name of the MLflow experiment of a data set."""
     return f"rectory/{dataset}"
-
-
-def local_path(uri: str) -> Path | None:
-    """The folder of a file URI or plain path; None for anything remote."""
-    parsed = urlparse(uri)
-    if parsed.scheme == "file":
-        return Path(unquote(parsed.path))
-    return Path(uri) if not parsed.scheme else None
 
 
 def _ensure_model(connection: Connection) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -43,6 +46,36 @@ def test_the_glance_says_what_the_store_says(seated: Bench) -> None:
     assert long_way["champion"]["metrics"] and long_way["previous"] == {"name": "popularity", "version": "1"}
     seated.store.rollback(reason="worse")
     assert glance.status(seated.workspace)["champion"]["version"] == "1"
+
+
+def test_the_champions_folder_is_found_the_short_way_or_left_to_the_store(seated: Bench, monkeypatch) -> None:
+    def long_way() -> Path:
+        return seated.store.bundle_folder(seated.store.champion())
+
+    first = glance.champion_folder(seated.workspace)
+    assert first == long_way()
+    seated.store.rollback(reason="worse")
+    assert glance.champion_folder(seated.workspace) == long_way() != first
+    monkeypatch.setattr(glance, "_TIMEOUT_SECONDS", 0.05)
+    with closing(sqlite3.connect(seated.workspace.model_store, isolation_level=None)) as locked:
+        locked.execute("BEGIN EXCLUSIVE")
+        assert glance.champion_folder(seated.workspace) is None
+    shutil.rmtree(long_way())
+    assert glance.champion_folder(seated.workspace) is None
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    assert glance.champion_folder(seated.workspace) is None
+
+
+def test_a_list_is_given_without_importing_mlflow(seated: Bench) -> None:
+    code = (
+        "import sys\nfrom cli.main import app\napp(['recommend', 'u0'], standalone_mode=False)\n"
+        "print('mlflow' in sys.modules)"
+    )
+    asked = [sys.executable, "-c", code]
+    done = subprocess.run(asked, cwd=seated.workspace.project, capture_output=True, text=True, check=True)
+    *shown, imported = done.stdout.splitlines()
+    assert len(shown) > 5
+    assert imported == "False"
 
 
 def test_an_empty_project_has_a_status_and_reading_it_makes_nothing(tmp_path: Path) -> None:
