@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -250,9 +251,10 @@ class Station:
         finally:
             process.terminate()
             try:
-                process.wait(60)
+                # Where a run ended in this very moment, Prefect's worker waits for it for ever (seen with 3.8.8).
+                process.wait(10)
             except subprocess.TimeoutExpired:
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
             log.close()
 
