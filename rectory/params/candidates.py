@@ -246,7 +246,7 @@ class LightFMHybridParams(Candidate):
     """Length of each embedding. Cost and memory grow linearly with it."""
     loss: Literal["warp", "bpr", "logistic"] = "warp"
     """Ranking losses (warp, bpr) sample negatives; logistic takes all weights as positives."""
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.05
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.1
     """Initial step of Adagrad."""
     max_epochs: Annotated[int, Field(ge=1, le=500)] = 30
     """Upper limit; early stopping on the validation window usually ends sooner."""
