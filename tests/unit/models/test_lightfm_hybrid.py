@@ -81,7 +81,8 @@ def test_scores_are_those_of_lightfm_averaged_over_its_epochs():
     users, items = np.unique(train.user), np.unique(train.item)
     user_rows = entity_rows(users, train.n_users, train.user_features).matrix
     item_rows = entity_rows(items, train.n_items, train.item_features).matrix[items]
-    bare = LightFM(no_components=8, loss="warp", learning_rate=LightFMHybridParams(**SMALL).learning_rate, random_state=3)
+    step = LightFMHybridParams(**SMALL).learning_rate
+    bare = LightFM(no_components=8, loss="warp", learning_rate=step, random_state=3)
     narrow = pairs.among(items)
     ends = {name: [] for name in PARTS}
     popularity = np.log(np.bincount(narrow.weights.col, weights=narrow.weights.data) / narrow.weights.sum() * 39)
