@@ -116,6 +116,8 @@ class Champion:
         Args:
             seen: of each user, what may not be in the list where repeats are excluded.
         """
+        if not len(users):
+            return
         exclude = None
         if not self.bundle.repeats:
             items = [np.unique(taken.items[taken.items < self.n_items]) for taken in seen]

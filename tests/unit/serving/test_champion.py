@@ -47,3 +47,8 @@ def test_one_who_asks_is_answered_by_a_search_and_the_sample_check_by_asking_all
     assert len(stranger.items) == 10
     with pytest.raises(AssertionError, match="all items"):
         champion.of_batch(0)
+
+
+def test_lists_that_nobody_needs_are_not_made(champion):
+    """A validation window in which nobody takes anything new asks for none."""
+    champion.warm(np.zeros(0, dtype=np.int32), [])
