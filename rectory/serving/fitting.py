@@ -105,6 +105,8 @@ def choose_mix(tried: Tried) -> Mix:
     any: unless nDCG@10 rises with the lower end of its interval (over users) above zero, the champion's lists stay as
     they are. Sums of links that they do not miss are left out: these cost the most.
     """
+    if not len(tried.examples.chosen):  # Nobody took anything new in the window: there is nothing to learn from.
+        return replace(Mix.untuned(), settings=tried.settings)
     first, rest = tried.examples.split(_FIRST)
     fitted = _fitted(first)
     share = max(_SHARES, key=lambda one: float(ndcg_of(rest.ranks(_between(fitted, one))).mean()))

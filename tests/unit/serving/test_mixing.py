@@ -69,6 +69,15 @@ def test_ranks_count_what_scores_higher():
     assert ndcg_of(np.array([1.0, 3.0, 11.0, np.inf])).tolist() == [1.0, 0.5, 0.0, 0.0]
 
 
+def test_without_a_choice_to_learn_from_weights_are_the_cautious_ones_and_one_choice_is_no_evidence():
+    nothing = choices({"champion": 1.0}, n=1)._part(0, 0)
+    found = choose_mix(Tried(Settings(moment_seconds=0.0), nothing, np.zeros(0, dtype=np.int32)))
+    assert found.weights == Mix.untuned().weights
+    assert found.settings.moment_seconds == 0.0
+    one = choose_mix(Tried(Settings(), choices({"like": 6.0}, n=1), np.zeros(1, dtype=np.int32)))
+    assert not one.live
+
+
 def test_live_signals_that_say_something_stay_and_those_that_say_nothing_go():
     users = np.arange(600, dtype=np.int32) % 150
     lively = choose_mix(Tried(Settings(), choices({"champion": 1.0, "like": 6.0}, n=600), users))
