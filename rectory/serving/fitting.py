@@ -19,7 +19,7 @@ from rectory.models.neighbours import most_like_items, taken, with_diagonal
 from rectory.models.protocol import Recommender
 from rectory.serving.embedding import embedded
 from rectory.serving.links import EARLIER, STEPS, Links, beside, steps_weight
-from rectory.serving.mixing import LINKED, TERMS, Examples, Mix, Settings, fit_weights
+from rectory.serving.mixing import LINKED, TERMS, Examples, Mix, Settings, fit_weights, places_of
 from rectory.serving.moments import by_moment
 
 MIX_FILE = "mix.json"
@@ -139,13 +139,20 @@ def _spared(first: Examples, rest: Examples, fitted: Float64Array) -> tuple[list
     spared: list[str] = []
     thinned, likely = _thinned(first), rest.log_likelihood(fitted)
     while left := [name for name in LINKED if name not in spared]:
-        tries = {name: fit_weights(thinned.without([*spared, name]), _PENALTY, fitted) for name in left}
+        tries = {name: _fitted_without(thinned, [*spared, name], fitted) for name in left}
         found = {name: rest.log_likelihood(one) for name, one in tries.items()}
         name = max(found, key=lambda one: found[one])
         if found[name] < likely - _NOT_MISSED:
             break
         spared, fitted, likely = [*spared, name], tries[name], found[name]
     return spared, fitted
+
+
+def _fitted_without(thinned: Examples, spared: list[str], near: Float64Array) -> Float64Array:
+    """Weights of the other terms, sought from where they stood; those of the spared ones are 0 to the bit."""
+    start = np.array(near)
+    start[places_of(spared)] = 0.0
+    return fit_weights(thinned.without(spared), _PENALTY, start)
 
 
 def ndcg_of(ranks: Float64Array) -> Float64Array:

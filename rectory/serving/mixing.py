@@ -62,6 +62,11 @@ _TIE = 1e-6
 """Weight of popularity where the champion alone decides: it fills up lists and breaks ties."""
 
 
+def places_of(linked: Iterable[str]) -> list[int]:
+    """Columns of the terms of some of LINKED."""
+    return [PLACE[term] for name in linked for term in LINKED[name]]
+
+
 def squared(x: Float32Array) -> Float32Array:
     """(m, len(TERMS)) of (m, len(SIGNALS))."""
     return np.concatenate([x, np.square(x)], axis=1)
@@ -184,7 +189,7 @@ class Examples:
     def without(self, linked: Iterable[str]) -> Examples:
         """The same with nothing said by some of LINKED."""
         x = self.x.copy()
-        x[:, [PLACE[term] for name in linked for term in LINKED[name]]] = 0.0
+        x[:, places_of(linked)] = 0.0
         return replace(self, x=x)
 
     def thinned(self, others: int, seed: int) -> Examples:

@@ -7,10 +7,22 @@ import pytest
 
 from rectory.models.popularity import Popularity
 from rectory.params.candidates import PopularityParams
-from rectory.serving.fitting import Tried, choose_mix, followers, ndcg_of, sampled, save_live
+from rectory.serving.fitting import Tried, _fitted_without, choose_mix, followers, ndcg_of, sampled, save_live
 from rectory.serving.links import Links
 from rectory.serving.loading import Rows
-from rectory.serving.mixing import LINKED, PLACE, SIGNALS, TERMS, Examples, Mix, Settings, fit_weights, parts, squared
+from rectory.serving.mixing import (
+    LINKED,
+    PLACE,
+    SIGNALS,
+    TERMS,
+    Examples,
+    Mix,
+    Settings,
+    fit_weights,
+    parts,
+    places_of,
+    squared,
+)
 from rectory.serving.replay import collect, replay, worth_asking
 from tests.conformance.synthetic import training_set
 from tests.unit.serving.small import NOW, small_engine
@@ -48,6 +60,13 @@ def test_from_wherever_the_fit_starts_it_ends_where_likelihood_is_highest():
 
     for step in 0.2 * np.eye(len(TERMS)):
         assert worth(found) > max(worth(found + step), worth(found - step))
+
+
+def test_what_is_spared_weighs_nothing_to_the_bit_wherever_the_others_stood():
+    examples = choices({"champion": 2.0, "like": 4.0}, n=500)
+    found = _fitted_without(examples, ["like"], fit_weights(examples, 1e-4))
+    assert not found[places_of(["like"])].any()
+    assert found[PLACE["champion"]] > 0.5
 
 
 def test_thinned_choices_have_the_same_answer_and_drop_what_was_not_proposed():
