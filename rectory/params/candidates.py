@@ -289,7 +289,7 @@ def _default_sources() -> dict[str, SourceParams]:
     """
     mixed: dict[str, Any] = {"popularity_windows_days": (28.0, 7.0, 56.0), "popularity_weights": (0.01, 1.0, 3.0)}
     return {
-        "lightfm": LightFMHybridParams(kind="lightfm_hybrid", half_lives_days=(14.0, None), max_epochs=15),
+        "lightfm": LightFMHybridParams(kind="lightfm_hybrid", half_lives_days=(14.0, None), max_epochs=6),
         "own": PersonalFrequencyParams(kind="personal_frequency"),
         "recent": PopularityParams(kind="popularity", windows_days=(3.0, 7.0, 14.0, 28.0, 56.0)),
         "ease": EaseParams(
