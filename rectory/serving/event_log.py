@@ -9,24 +9,23 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import delete, insert, select, update
 
 from rectory.serving import tables
+from rectory.serving.log_reading import CHUNK, Head, LogReader, Piece
 from rectory.serving.log_rows import (
     Appended,
     append_all,
     as_json,
     change_row,
     event_of,
-    item_of,
     item_row,
     put_rows,
-    user_of,
     user_row,
 )
 from rectory.serving.marks import Forgotten
@@ -34,45 +33,7 @@ from rectory.serving.store import EventStoreError, Store, Writing
 from rectory.serving.types import Answer, Event, Item, NotKnown, Request, User
 from rectory.serving.writer import Commit, Writer
 
-if TYPE_CHECKING:
-    from sqlalchemy.engine import Connection
-
 _log = logging.getLogger("rectory.serving")
-_CHUNK = 5000
-
-
-@dataclass(frozen=True)
-class Removed:
-    """An item has left the catalogue."""
-
-    item_id: str
-
-
-@dataclass(frozen=True)
-class Unlearned:
-    """Events that were taken back."""
-
-    events: tuple[Event, ...]
-
-
-Entry = Event | Item | User | Forgotten | Removed | Unlearned
-
-
-@dataclass(frozen=True)
-class Head:
-    """log_id: another one means another log behind the same name. sequence: of the newest entry."""
-
-    log_id: str
-    sequence: int
-
-
-@dataclass(frozen=True)
-class Piece:
-    """Entries in order; with them everything up to number `until` has been read. head: of the whole log, then."""
-
-    entries: list[Entry]
-    until: int
-    head: Head
 
 
 @dataclass(frozen=True)
@@ -84,7 +45,7 @@ class Limits:
     max_waiting_answers: int = 50_000
 
 
-class EventLog:
+class EventLog(LogReader):
     """One process's way to the log.
 
     Args:
@@ -95,7 +56,7 @@ class EventLog:
     def __init__(
         self, store: Store, limits: Limits | None = None, committed: Callable[[], None] = lambda: None
     ) -> None:
-        self.store = store
+        super().__init__(store)
         self._limits = limits or Limits()
         self._committed = committed
         self._writer: Writer | None = None
@@ -319,85 +280,13 @@ class EventLog:
         """Keep what was shown; written within a fraction of a second, without anybody waiting for it."""
         self.writer.record((request, answer, made, asked))
 
-    def head(self) -> Head:
-        """The newest entry that is committed."""
-        with self.store.reading() as connection:
-            return _head(connection)
-
-    def read_since(self, sequence: int, limit: int = _CHUNK) -> Piece:
+    def read_since(self, sequence: int, limit: int = CHUNK) -> Piece:
         """Entries after `sequence`, at most `limit` numbers further. Forgotten ones are missing."""
         own = self._latest
         if own is not None and own.before == sequence and own.events and len(own.events) <= limit:
             # What this process has just committed need not be read back; others' entries come with the next look.
             return Piece(list(own.events), own.until, Head(own.log_id, own.until))
-        with self.store.reading() as connection:
-            head = _head(connection)
-            last = min(sequence + limit, head.sequence)
-            if last <= sequence:
-                return Piece([], last, head)
-            entries = [*_events_between(connection, sequence, last), *_changes_between(connection, sequence, last)]
-        entries.sort(key=lambda entry: entry[0])
-        return Piece([entry for _, entry in entries], last, head)
-
-    def events_after(self, moment: float, until: int) -> Iterator[list[Event]]:
-        """Events whose own clock is later than `moment`, up to sequence number `until`, in order of acceptance."""
-        column, at = tables.events.c, 0
-        while True:
-            query = (
-                select(tables.events)
-                .where(column.sequence > at, column.sequence <= until, column.timestamp > moment)
-                .order_by(column.sequence)
-                .limit(_CHUNK)
-            )
-            with self.store.reading() as connection:
-                rows = connection.execute(query).all()
-            if not rows:
-                return
-            at = rows[-1].sequence
-            yield [event_of(row) for row in rows]
-
-    def catalogue(self) -> Iterator[list[Item] | list[User]]:
-        """All items, then all users, in pieces."""
-        for table, key, read in ((tables.items, "item_id", item_of), (tables.users, "user_id", user_of)):
-            at = ""
-            while True:
-                query = select(table).where(table.c[key] > at).order_by(table.c[key]).limit(_CHUNK)
-                with self.store.reading() as connection:
-                    rows = connection.execute(query).all()
-                if not rows:
-                    break
-                at = rows[-1]._mapping[key]
-                yield [read(row) for row in rows]  # type: ignore[misc]
-
-    def withdrawals(self, until: int) -> Iterator[Entry]:
-        """What a model that was trained before must drop: removed items, forgotten users, events taken back."""
-        changes = tables.changes.c
-        query = (
-            select(tables.changes)
-            .where(changes.sequence <= until, changes.what.in_(("remove_item", "forgotten", "unlearn")))
-            .order_by(changes.sequence)
-        )
-        with self.store.reading() as connection:
-            rows = connection.execute(query).all()
-            removed = [row.key for row in rows if row.what == "remove_item"]
-            back = set(connection.execute(select(tables.items.c.item_id)).scalars()) if removed else set()
-            log_id = _head(connection).log_id
-        for row in rows:
-            if row.what != "remove_item":
-                yield _entry(row, log_id)
-            elif row.key not in back:
-                yield Removed(row.key)
-
-    def last_received(self) -> float:
-        """When the newest event was accepted; 0 for an empty log."""
-        with self.store.reading() as connection:
-            newest = select(tables.events.c.received).order_by(tables.events.c.sequence.desc()).limit(1)
-            return float(connection.execute(newest).scalar_one_or_none() or 0.0)
-
-
-def _head(connection: Connection) -> Head:
-    row = connection.execute(select(tables.log_head.c.log_id, tables.log_head.c.sequence)).one()
-    return Head(row.log_id, row.sequence)
+        return super().read_since(sequence, limit)
 
 
 def _pair(user_id: str, item_id: str) -> list[Any]:
@@ -431,38 +320,3 @@ def _change_row(writing: Writing, table: Any, key: str, row: dict[str, Any], tol
 def _note(writing: Writing, what: str, keys: list[str]) -> None:
     if keys:
         writing.connection.execute(insert(tables.changes), [change_row(writing, what, key) for key in keys])
-
-
-def _events_between(connection: Connection, after: int, last: int) -> list[tuple[int, Entry]]:
-    column = tables.events.c
-    rows = connection.execute(select(tables.events).where(column.sequence > after, column.sequence <= last))
-    return [(row.sequence, event_of(row)) for row in rows]
-
-
-def _changes_between(connection: Connection, after: int, last: int) -> list[tuple[int, Entry]]:
-    changes = tables.changes.c
-    rows = connection.execute(select(tables.changes).where(changes.sequence > after, changes.sequence <= last)).all()
-    entries: list[tuple[int, Entry]] = []
-    for what, table, key, read in (
-        ("item", tables.items, "item_id", item_of),
-        ("user", tables.users, "user_id", user_of),
-    ):
-        # Only the newest state is kept: an item that was put twice is read as it is now, and once.
-        last_put = {row.key: row.sequence for row in rows if row.what == what}
-        if last_put:
-            found = connection.execute(select(table).where(table.c[key].in_(list(last_put))))
-            entries += [(last_put[row._mapping[key]], read(row)) for row in found]
-    log_id = _head(connection).log_id
-    entries += [(row.sequence, _entry(row, log_id)) for row in rows if row.what not in {"item", "user"}]
-    return entries
-
-
-def _entry(row: Any, log_id: str) -> Entry:
-    if row.what == "forgotten":
-        return Forgotten(log_id, row.key)
-    if row.what == "remove_item":
-        return Removed(row.key)
-    return Unlearned(tuple(Event(**event) for event in json.loads(row.payload)))
-
-
-__all__ = ["Appended", "Entry", "EventLog", "Forgotten", "Head", "Limits", "Piece", "Removed", "Unlearned"]

@@ -8,8 +8,9 @@ import threading
 from collections.abc import Callable, Iterable
 from itertools import groupby
 
-from rectory.serving.event_log import Entry, EventLog, Forgotten, Head, Removed, Unlearned
-from rectory.serving.marks import MarkedIds
+from rectory.serving.event_log import EventLog
+from rectory.serving.log_reading import Entry, Head, Removed, Unlearned
+from rectory.serving.marks import Forgotten, MarkedIds
 from rectory.serving.types import Engine, Event, Item, User
 
 _log = logging.getLogger("rectory.serving")

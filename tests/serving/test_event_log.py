@@ -17,8 +17,10 @@ import pytest
 from rectory.errors import DataError
 from rectory.serving.bulk import export_events, import_events
 from rectory.serving.clock import Clock
-from rectory.serving.event_log import Entry, EventLog, Forgotten, Limits, Removed, Unlearned
+from rectory.serving.event_log import EventLog, Limits
 from rectory.serving.log_queries import LogQueries
+from rectory.serving.log_reading import Entry, Removed, Unlearned
+from rectory.serving.marks import Forgotten
 from rectory.serving.store import EventStoreError, Overloaded, Store
 from rectory.serving.types import Answer, Event, Item, Request, Shown, User
 

@@ -18,8 +18,10 @@ import pytest
 from rectory.data.card import load_card
 from rectory.data.readers import fetch
 from rectory.errors import UsageError
-from rectory.serving.event_log import Entry, EventLog, Forgotten
+from rectory.serving.event_log import EventLog
 from rectory.serving.log_queries import LogQueries
+from rectory.serving.log_reading import Entry
+from rectory.serving.marks import Forgotten
 from rectory.serving.store import EventStoreError, Store
 from rectory.serving.types import Answer, Event, Item, Shown
 from rectory.workspace import Workspace
