@@ -11,7 +11,7 @@ import pandas as pd
 from rectory.errors import UsageError
 from rectory.evaluation.gaps import SEED, gap_increases
 from rectory.evaluation.slices import SLICE
-from rectory.metrics.bootstrap import Gain, Interval, paired_gain
+from rectory.metrics.bootstrap import CONFIDENCE, Gain, Interval, paired_gain
 from rectory.params.sections import EvaluateParams
 
 
@@ -36,11 +36,18 @@ class Comparison:
         }
 
 
-def compare(challenger: pd.DataFrame, champion: pd.DataFrame, metric: str, params: EvaluateParams) -> Comparison:
+def compare(
+    challenger: pd.DataFrame,
+    champion: pd.DataFrame,
+    metric: str,
+    params: EvaluateParams,
+    confidence: float = CONFIDENCE,
+) -> Comparison:
     """Pair the users of two `Holdout.per_user` frames that were measured on the same window.
 
     Args:
         metric: a ranking metric's column, "ndcg@10".
+        confidence: of the interval over all users; slices have 95%.
     Raises:
         UsageError: the frames are of other users, or have not the metric.
     """
@@ -53,9 +60,9 @@ def compare(challenger: pd.DataFrame, champion: pd.DataFrame, metric: str, param
         if metric not in frame:
             raise UsageError(f"{metric} was not measured; there are {_metrics(frame)}. Set gate.metric or evaluate.k.")
 
-    def gain(rows: pd.Series | slice, column: str) -> Gain:
+    def gain(rows: pd.Series | slice, column: str, confidence: float = CONFIDENCE) -> Gain:
         of_challenger, of_champion = challenger.loc[rows, column].to_numpy(), champion.loc[rows, column].to_numpy()
-        return paired_gain(of_challenger, of_champion, params.bootstrap_samples, SEED)
+        return paired_gain(of_challenger, of_champion, params.bootstrap_samples, SEED, confidence)
 
     slices: dict[str, Gain] = {}
     for column in (str(name) for name in challenger.columns):
@@ -67,7 +74,8 @@ def compare(challenger: pd.DataFrame, champion: pd.DataFrame, metric: str, param
             continue
         if rows.sum() >= params.min_slice_users:
             slices[name] = gain(rows, measured)
-    return Comparison(metric, gain(slice(None), metric), slices, gap_increases(challenger, champion, metric, params))
+    overall = gain(slice(None), metric, confidence)
+    return Comparison(metric, overall, slices, gap_increases(challenger, champion, metric, params))
 
 
 def _metrics(frame: pd.DataFrame) -> list[str]:

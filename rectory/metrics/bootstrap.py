@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from rectory.arrays import Array, Float64Array
 MAX_BOOTSTRAP_USERS = 20_000
 _DECIMALS = 10
 _DRAWS_AT_ONCE = 2_000_000
+CONFIDENCE = 0.95
 QUANTILES = (0.025, 0.975)
 """Ends of a 95% interval."""
 Z = 1.959963984540054
@@ -46,10 +48,12 @@ class Gain:
     absolute: of mean(challenger) - mean(champion).
     relative: of mean(challenger) / mean(champion) - 1; None where the champion's mean is 0, or so near it that some
         resamples have mean 0: the ratio then says nothing and the absolute gain has to do.
+    confidence: of both intervals.
     """
 
     absolute: Interval
     relative: Interval | None
+    confidence: float = CONFIDENCE
 
     def to_dict(self) -> dict[str, dict[str, float | int] | None]:
         return {
@@ -84,7 +88,7 @@ def mean_intervals(values: Array, samples: int, seed: int) -> list[Interval]:
     return [rounded_interval(*column, n) for column in zip(centre, low, high, strict=True)]
 
 
-def paired_gain(challenger: Array, champion: Array, samples: int, seed: int) -> Gain:
+def paired_gain(challenger: Array, champion: Array, samples: int, seed: int, confidence: float = CONFIDENCE) -> Gain:
     """Gain of the challenger over the champion, resampling users so that both keep the same ones.
 
     Pairing takes out what makes users differ from one another (an easy user is easy for both), so the interval is that
@@ -92,6 +96,7 @@ def paired_gain(challenger: Array, champion: Array, samples: int, seed: int) -> 
 
     Args:
         challenger, champion: (n,) finite metric values >= 0 of the same users in the same order.
+        confidence: of the intervals.
     Raises:
         ValueError: different lengths, no values, or values that are not finite.
     """
@@ -104,18 +109,19 @@ def paired_gain(challenger: Array, champion: Array, samples: int, seed: int) -> 
     absolute, base = float(difference.mean()), float(pair[:, 1].mean())
     ratio = absolute / base if base > 0 else None
     if n > MAX_BOOTSTRAP_USERS:
-        spread = Z * difference.std(ddof=1) / np.sqrt(n)
+        z = NormalDist().inv_cdf((1 + confidence) / 2)
+        spread = z * difference.std(ddof=1) / np.sqrt(n)
         gain = rounded_interval(absolute, absolute - spread, absolute + spread, n)
         if ratio is None:
-            return Gain(gain, None)
+            return Gain(gain, None, confidence)
         # Delta method: the ratio's error is that of the mean of (challenger - (1 + ratio) champion) / base.
-        spread = Z * (difference - ratio * pair[:, 1]).std(ddof=1) / base / np.sqrt(n)
-        return Gain(gain, rounded_interval(ratio, ratio - spread, ratio + spread, n))
+        spread = z * (difference - ratio * pair[:, 1]).std(ddof=1) / base / np.sqrt(n)
+        return Gain(gain, rounded_interval(ratio, ratio - spread, ratio + spread, n), confidence)
     means = _resampled_means(np.column_stack([difference, pair[:, 1]]), samples, seed)
-    gain = _bootstrapped(absolute, means[:, 0], n)
+    gain = _bootstrapped(absolute, means[:, 0], n, confidence)
     if ratio is None or not (means[:, 1] > 0).all():
-        return Gain(gain, None)
-    return Gain(gain, _bootstrapped(ratio, means[:, 0] / means[:, 1], n))
+        return Gain(gain, None, confidence)
+    return Gain(gain, _bootstrapped(ratio, means[:, 0] / means[:, 1], n, confidence), confidence)
 
 
 def _resampled_means(table: Float64Array, samples: int, seed: int) -> Float64Array:
@@ -148,8 +154,8 @@ def _checked(values: Array) -> Float64Array:
     return table
 
 
-def _bootstrapped(value: float, resampled: Float64Array, users: int) -> Interval:
-    low, high = np.quantile(resampled, QUANTILES)
+def _bootstrapped(value: float, resampled: Float64Array, users: int, confidence: float) -> Interval:
+    low, high = np.quantile(resampled, ((1 - confidence) / 2, (1 + confidence) / 2))
     return rounded_interval(value, low, high, users)
 
 

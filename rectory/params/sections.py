@@ -148,6 +148,9 @@ class GateParams(Section):
     null asks it for the same gain as anybody else."""
     min_users: Annotated[int, Field(ge=2)] = 20
     """Test users that a gain over the champion or a baseline must rest on."""
+    challengers: Annotated[int, Field(ge=1, le=20)] = 2
+    """Candidates that are no baselines that may try, best validation score first, until one passes; the n-th must show
+    its gain by an interval of 100 - 5/n percent."""
     beat_baselines: bool = True
     """The interval of the gain over each baseline must lie above zero (a baseline must not lie below another)."""
     max_slice_loss: Share | None = 0.1

@@ -52,7 +52,7 @@ class BacktestDay:
         return Kept(candidate, self.date, self._keys[candidate], recipe(self._params, candidate), str(until))
 
     def newest(self) -> Kept:
-        return self.kept(self._judging(None, self._params.gate).challengers[0])
+        return self.kept(self._judging(None, self._params.gate).challengers[0].name)
 
     def cases(self, seat: Kept | None, rules: GateParams) -> list[Case]:
         asked = (None if seat is None else seat.lineage_key, rules.model_dump_json())

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from math import inf, isfinite
 from typing import Any
 
-from rectory.metrics.bootstrap import Gain, Interval
+from rectory.metrics.bootstrap import CONFIDENCE, Gain, Interval
 from rectory.models.protocol import FitReport
 from rectory.params.sections import GateParams
 from rectory.registry.behaviour_rules import Behaviour, behaviour_reasons
@@ -25,6 +25,7 @@ __all__ = [
     "Contender",
     "Decision",
     "Reason",
+    "Try",
     "choose_challengers",
     "decide",
     "refit_reasons",
@@ -132,17 +133,28 @@ class Case:
     baselines: tuple[Baseline, ...]
 
 
+@dataclass(frozen=True)
+class Try:
+    """A candidate that tries for the seat. confidence: of the intervals by which it must show a gain."""
+
+    name: str
+    confidence: float = CONFIDENCE
+
+
 def choose_challengers(
-    fit_reports: Mapping[str, FitReport], baselines: Collection[str], champion: str | None = None
-) -> list[str]:
-    """Who tries for the seat, in order: the best candidate that is no baseline, the champion's own recipe on today's
+    fit_reports: Mapping[str, FitReport], baselines: Collection[str], champion: str | None = None, tries: int = 1
+) -> list[Try]:
+    """Who tries for the seat, in order: the best candidates that are no baselines, the champion's own recipe on today's
     data, the best baseline.
 
     By validation score and never by the test window, which would flatter whoever was lucky there. Equal scores go by
-    name. Candidates without a finite score stand behind those with one.
+    name. Candidates without a finite score stand behind those with one. Of several candidates one is lucky more easily
+    than one alone, so the n-th is asked for a gain by the intervals that Bonferroni would ask of n: 95%, 97.5%, 98.3%.
+    Whoever needs to show no gain has 95%.
 
     Args:
         champion: candidate of the seated champion's recipe; None: the seat is empty or nobody was fitted by it today.
+        tries: candidates that are no baselines.
     Raises:
         ValueError: scores of different metrics.
     """
@@ -157,7 +169,9 @@ def choose_challengers(
     ranked = sorted(fit_reports, key=by_score)
     others = [name for name in ranked if name not in baselines]
     own = [champion] if champion is not None and champion in fit_reports else []
-    return list(dict.fromkeys([*others[:1], *own, *[name for name in ranked if name in baselines][:1]]))
+    names = dict.fromkeys([*others[:tries], *own, *[name for name in ranked if name in baselines][:1]])
+    asked = {name: 1 - (1 - CONFIDENCE) / place for place, name in enumerate(others[:tries], 1) if name not in own}
+    return [Try(name, asked.get(name, CONFIDENCE)) for name in names]
 
 
 def settle(cases: Sequence[Case], rules: GateParams, note: str | None = None) -> Decision:

@@ -22,7 +22,7 @@ from rectory.models.bundle import Bundle
 from rectory.models.protocol import FitReport
 from rectory.params import Params
 from rectory.registry.behaviour_rules import Behaviour
-from rectory.registry.gate import Baseline, Case, Champion, Contender, Decision, Reason, choose_challengers, settle
+from rectory.registry.gate import Baseline, Case, Champion, Contender, Decision, Reason, Try, choose_challengers, settle
 from rectory.registry.lineage import recipe
 from rectory.workspace import Workspace
 
@@ -113,29 +113,29 @@ class Judging(Generic[S]):
         Raises:
             NotComparable: the champion knows the whole test window.
         """
-        return [self._case(name, self._champion) for name in self.challengers]
+        return [self._case(one, self._champion) for one in self.challengers]
 
     @cached_property
-    def challengers(self) -> list[str]:
+    def challengers(self) -> list[Try]:
         """Who tries for the seat, in order."""
         params, seated = self._params, self._champion
         reports = {name: FitReport(**read_json(self._workspace.fit_report(name))) for name in params.train.candidates}
         own = None
         if seated is not None and params.gate.max_refresh_loss is not None:
             own = next((name for name in reports if recipe(params, name) == seated.recipe), None)
-        return choose_challengers(reports, self._baselines, own)
+        return choose_challengers(reports, self._baselines, own, params.gate.challengers)
 
-    def _case(self, name: str, champion: S | None) -> Case:
-        own = self._of_candidate(name)
+    def _case(self, one: Try, champion: S | None) -> Case:
+        name, own = one.name, self._of_candidate(one.name)
         rivals = tuple(
-            Baseline(rival, self._gain(own.per_user, self._of_candidate(rival).per_user).overall)
+            Baseline(rival, self._gain(own.per_user, self._of_candidate(rival).per_user, one.confidence).overall)
             for rival in self._baselines
             if rival != name
         )
         damaged = self._fault_of(name)
         # Damaged files must not be loaded, and where the windows differ a comparison would do so.
         comparable = champion is not None and (damaged is None or self._common_window is None)
-        seated = self._seated(name, champion) if champion is not None and comparable else None
+        seated = self._seated(one, champion) if champion is not None and comparable else None
         return Case(self._contender(name, own, damaged), seated, rivals)
 
     def _contender(self, name: str, own: Measured, damaged: str | None) -> Contender:
@@ -165,15 +165,15 @@ class Judging(Generic[S]):
         path = self._workspace.behaviour(name)
         return tuple(Behaviour.of(result) for result in read_json(path)["tests"]) if path.is_file() else None
 
-    def _seated(self, challenger: str, champion: S) -> Champion:
+    def _seated(self, challenger: Try, champion: S) -> Champion:
         """The champion on the part of the test window that it has not been trained on, the challenger on the same."""
         window = self._common_window
         if window is None:
-            of_champion, of_challenger = self._of_champion(champion), self._of_candidate(challenger)
+            of_champion, of_challenger = self._of_champion(champion), self._of_candidate(challenger.name)
         else:
             of_champion = self._measure(self._bundle_of(champion), window)
-            of_challenger = self._measure(Bundle.load(self._workspace.model(challenger)), window)
-        gains = self._gain(of_challenger.per_user, of_champion.per_user)
+            of_challenger = self._measure(Bundle.load(self._workspace.model(challenger.name)), window)
+        gains = self._gain(of_challenger.per_user, of_champion.per_user, challenger.confidence)
         return Champion(
             name=champion.candidate,
             gain=gains.overall,
@@ -186,8 +186,8 @@ class Judging(Generic[S]):
             recipe=champion.recipe,
         )
 
-    def _gain(self, challenger: pd.DataFrame, other: pd.DataFrame) -> Comparison:
-        return compare(challenger, other, self._params.gate.metric, self._params.evaluate)
+    def _gain(self, challenger: pd.DataFrame, other: pd.DataFrame, confidence: float) -> Comparison:
+        return compare(challenger, other, self._params.gate.metric, self._params.evaluate, confidence)
 
     def _of_candidate(self, name: str) -> Measured:
         facts = read_json(self._workspace.metrics(name))

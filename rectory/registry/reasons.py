@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
-from rectory.metrics.bootstrap import Gain, Interval
+from rectory.metrics.bootstrap import CONFIDENCE, Gain, Interval
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,12 @@ def finite(one: Interval) -> bool:
 
 
 def gain_text(gain: Gain) -> str:
-    """`+1.0% [-0.4%, +2.3%]`, or the absolute gain where there is no relative one."""
+    """`+1.0% [-0.4%, +2.3%]`, or the absolute gain where there is no relative one; tells another level than 95%."""
+    level = "" if gain.confidence == CONFIDENCE else f" (a {100 * gain.confidence:.4g}% interval)"
     if gain.relative is None:
         one = gain.absolute
-        return f"{one.value:+.4f} [{one.low:+.4f}, {one.high:+.4f}]"
-    return percent_text(gain.relative)
+        return f"{one.value:+.4f} [{one.low:+.4f}, {one.high:+.4f}]{level}"
+    return percent_text(gain.relative) + level
 
 
 def percent_text(one: Interval) -> str:

@@ -16,6 +16,7 @@ from rectory.registry.gate import (
     Champion,
     Contender,
     Decision,
+    Try,
     choose_challengers,
     decide,
     refit_reasons,
@@ -186,12 +187,22 @@ def report(score: float, metric: str = "ndcg@10") -> FitReport:
 
 def test_challengers_are_the_best_candidate_then_the_best_baseline_by_validation() -> None:
     reports = {name: report(s) for name, s in {"a": 0.1, "b": 0.3, "floor": 0.4, "recent": 0.5, "c": 0.3}.items()}
-    assert choose_challengers(reports, ["recent", "floor"]) == ["b", "recent"]
-    assert choose_challengers(dict(reversed(reports.items())), ["floor", "recent"]) == ["b", "recent"]
-    assert choose_challengers({"a": report(float("nan")), "z": report(0.0)}, []) == ["z"]
-    assert choose_challengers({"floor": report(0.1)}, ["floor"]) == ["floor"]
+    assert choose_challengers(reports, ["recent", "floor"]) == [Try("b"), Try("recent")]
+    assert choose_challengers(dict(reversed(reports.items())), ["floor", "recent"]) == [Try("b"), Try("recent")]
+    assert choose_challengers({"a": report(float("nan")), "z": report(0.0)}, []) == [Try("z")]
+    assert choose_challengers({"floor": report(0.1)}, ["floor"]) == [Try("floor")]
     with pytest.raises(ValueError, match="different metrics"):
         choose_challengers({"a": report(0.1), "b": report(0.1, "recall@10")}, [])
+
+
+def test_of_several_challengers_each_further_one_is_asked_for_more_unless_it_needs_no_gain() -> None:
+    reports = {name: report(score) for name, score in {"a": 0.4, "b": 0.3, "c": 0.2, "floor": 0.1}.items()}
+    found = choose_challengers(reports, ["floor"], tries=3)
+    assert [one.name for one in found] == ["a", "b", "c", "floor"]
+    assert [one.confidence for one in found] == pytest.approx([0.95, 0.975, 1 - 0.05 / 3, 0.95])
+    own = choose_challengers(reports, ["floor"], "b", tries=2)
+    assert own == [Try("a"), Try("b"), Try("floor")], "the champion's recipe is asked for no gain"
+    assert choose_challengers(reports, ["floor"], "c", tries=9)[3] == Try("floor"), "no more than there are"
 
 
 def cases(of_hybrid: Gain, of_recent: Gain, champion: Champion | None = None) -> list[Case]:
@@ -306,7 +317,7 @@ def test_refresh_over_a_champion_at_zero_may_not_be_wholly_below_it() -> None:
 def test_the_champions_recipe_tries_between_the_best_candidate_and_the_best_baseline() -> None:
     scores = {"hybrid": 0.3, "frequency": 0.2, "recent": 0.25}
     reports = {name: FitReport("ndcg@10", score, {}) for name, score in scores.items()}
-    assert choose_challengers(reports, ["recent"], "frequency") == ["hybrid", "frequency", "recent"]
-    assert choose_challengers(reports, ["recent"], "hybrid") == ["hybrid", "recent"]
-    assert choose_challengers(reports, ["recent"], "recent") == ["hybrid", "recent"]
-    assert choose_challengers(reports, ["recent"], None) == ["hybrid", "recent"]
+    assert choose_challengers(reports, ["recent"], "frequency") == [Try("hybrid"), Try("frequency"), Try("recent")]
+    assert choose_challengers(reports, ["recent"], "hybrid") == [Try("hybrid"), Try("recent")]
+    assert choose_challengers(reports, ["recent"], "recent") == [Try("hybrid"), Try("recent")]
+    assert choose_challengers(reports, ["recent"], None) == [Try("hybrid"), Try("recent")]

@@ -41,6 +41,19 @@ def test_pieces_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> Non
     assert mean_interval(values, 500, seed=9) == whole
 
 
+def test_more_confidence_is_wider_by_as_much_as_the_normal_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = np.random.default_rng(6)
+    champion = draw.random(3000)
+    challenger = champion + 0.1 * draw.normal(size=3000) + 0.01
+    for most in (20_000, 100):  # by the bootstrap, by the formula
+        monkeypatch.setattr(bootstrap, "MAX_BOOTSTRAP_USERS", most)
+        usual, wider = (paired_gain(challenger, champion, 20_000, 1, level) for level in (0.95, 0.975))
+        assert (usual.confidence, wider.confidence) == (0.95, 0.975)
+        for one, other in ((usual.absolute, wider.absolute), (usual.relative, wider.relative)):
+            assert one is not None and other is not None and one.value == other.value
+            assert (other.high - other.low) / (one.high - one.low) == pytest.approx(2.2414 / 1.9600, rel=0.02)
+
+
 def test_normal_approximation_agrees_with_the_bootstrap(monkeypatch: pytest.MonkeyPatch) -> None:
     draw = np.random.default_rng(4)
     champion = draw.random(5000) * (draw.random(5000) < 0.3)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from rectory.files import read_json, read_parquet
+from rectory.files import read_json, read_parquet, write_json
 from rectory.params import Params
 from rectory.registry import audit
 from rectory.registry.reproduce import reproduce
@@ -52,6 +52,24 @@ def test_first_run_seats_a_champion_and_the_second_reuses_all_and_changes_nothin
     kept = ModelStore(other).champion()
     assert kept is not None and kept.tags["decision"] == "promoted"
     assert [line["event"] for line in audit.read(workspace)] == ["judged", "promoted", "judged"]
+
+
+def test_where_the_best_by_validation_is_refused_the_next_tries_and_is_asked_for_more(
+    params: Params, workspace: Workspace
+) -> None:
+    one = params.train.candidates["popularity_recent"].model_copy(update={"baseline": False})
+    candidates = {**params.train.candidates, "popularity_recent": one}
+    params = params.model_copy(update={"train": params.train.model_copy(update={"candidates": candidates})})
+    lucky = read_json(workspace.fit_report("popularity_recent"))
+    write_json(workspace.fit_report("popularity_recent"), {**lucky, "score": 1.0})
+    register.run(params, workspace)
+    decided = promote.run(params, workspace)
+    assert decided.promoted and decided.champion == "personal_frequency"
+    found = read_json(workspace.decision)
+    assert [tried["challenger"] for tried in found["attempts"]] == ["popularity_recent"]
+    (gain,) = [reason["text"] for reason in found["reasons"] if reason["rule"] == "baseline:popularity"]
+    assert "(a 97.5% interval)" in gain
+    assert not any("97.5%" in reason["text"] for reason in found["attempts"][0]["reasons"])
 
 
 def test_killed_after_the_alias_had_moved_the_same_run_reports_the_same_decision(
