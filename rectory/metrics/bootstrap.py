@@ -6,6 +6,8 @@ rounded to ten decimals, below which the order of a machine's sums shows: equal 
 
 Above 20,000 users the mean of a bounded metric is normal to far beyond the printed digits and the bootstrap would cost
 `users * samples` draws for the same interval: value +- 1.96 standard errors.
+
+A gain may be asked for with more confidence than 95%: its quantiles and standard errors are then those of that.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +25,7 @@ MAX_BOOTSTRAP_USERS = 20_000
 _DECIMALS = 10
 _DRAWS_AT_ONCE = 2_000_000
 CONFIDENCE = 0.95
+"""Of an interval, unless more is asked."""
 QUANTILES = (0.025, 0.975)
 """Ends of a 95% interval."""
 Z = 1.959963984540054
@@ -55,10 +59,11 @@ class Gain:
     relative: Interval | None
     confidence: float = CONFIDENCE
 
-    def to_dict(self) -> dict[str, dict[str, float | int] | None]:
+    def to_dict(self) -> dict[str, Any]:
         return {
             "absolute": self.absolute.to_dict(),
             "relative": None if self.relative is None else self.relative.to_dict(),
+            "confidence": self.confidence,
         }
 
 
