@@ -51,19 +51,7 @@ def compare(
     Raises:
         UsageError: the frames are of other users, or have not the metric.
     """
-    if not np.array_equal(challenger["user_id"].to_numpy(), champion["user_id"].to_numpy()):
-        raise UsageError(
-            f"the two evaluations are of different users ({len(challenger)} and {len(champion)}), so their gain cannot "
-            "be paired: evaluate both on the same test window (python -m tasks.evaluate CANDIDATE)."
-        )
-    for frame in (challenger, champion):
-        if metric not in frame:
-            raise UsageError(f"{metric} was not measured; there are {_metrics(frame)}. Set gate.metric or evaluate.k.")
-
-    def gain(rows: pd.Series | slice, column: str, confidence: float = CONFIDENCE) -> Gain:
-        of_challenger, of_champion = challenger.loc[rows, column].to_numpy(), champion.loc[rows, column].to_numpy()
-        return paired_gain(of_challenger, of_champion, params.bootstrap_samples, SEED, confidence)
-
+    overall = gain_over(challenger, champion, metric, params, confidence)
     slices: dict[str, Gain] = {}
     for column in (str(name) for name in challenger.columns):
         if column.startswith(SLICE):
@@ -73,9 +61,37 @@ def compare(
         else:
             continue
         if rows.sum() >= params.min_slice_users:
-            slices[name] = gain(rows, measured)
-    overall = gain(slice(None), metric, confidence)
+            slices[name] = paired_gain(
+                challenger.loc[rows, measured].to_numpy(),
+                champion.loc[rows, measured].to_numpy(),
+                params.bootstrap_samples,
+                SEED,
+            )
     return Comparison(metric, overall, slices, gap_increases(challenger, champion, metric, params))
+
+
+def gain_over(
+    challenger: pd.DataFrame,
+    other: pd.DataFrame,
+    metric: str,
+    params: EvaluateParams,
+    confidence: float = CONFIDENCE,
+) -> Gain:
+    """`compare` over all users alone: its slices and gaps cost many times as much.
+
+    Raises:
+        UsageError: as `compare`.
+    """
+    if not np.array_equal(challenger["user_id"].to_numpy(), other["user_id"].to_numpy()):
+        raise UsageError(
+            f"the two evaluations are of different users ({len(challenger)} and {len(other)}), so their gain cannot "
+            "be paired: evaluate both on the same test window (python -m tasks.evaluate CANDIDATE)."
+        )
+    for frame in (challenger, other):
+        if metric not in frame:
+            raise UsageError(f"{metric} was not measured; there are {_metrics(frame)}. Set gate.metric or evaluate.k.")
+    of_challenger, of_other = challenger[metric].to_numpy(), other[metric].to_numpy()
+    return paired_gain(of_challenger, of_other, params.bootstrap_samples, SEED, confidence)
 
 
 def _metrics(frame: pd.DataFrame) -> list[str]:

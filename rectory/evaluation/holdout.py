@@ -33,7 +33,7 @@ from rectory.params.sections import EvaluateParams
 
 _SCORES_AT_ONCE = 1 << 25  # 128 MiB of float32 scores in a model that scores all items of a block of users
 _LISTS_AT_ONCE = 20_000
-_TIMED_USERS = 1000
+_TIMED_USERS = 300
 
 
 class Ranked(Protocol):
@@ -156,7 +156,7 @@ def ranked_lists(bundle: Ranked, window: Window, k: int) -> Int32Array:
 
 
 def milliseconds_per_user(bundle: Answering, users: Array, k: int) -> float:
-    """Wall time of batch scoring for each of `users` (ids; the first 1000 are timed): the median of three rounds."""
+    """Wall time of batch scoring for each of `users` (ids; the first 300 are timed): the median of three rounds."""
     codes = bundle.users.encode(users[:_TIMED_USERS])
     if not len(codes):
         return 0.0

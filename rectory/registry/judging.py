@@ -13,7 +13,7 @@ import pandas as pd
 
 from rectory.data.card import Card
 from rectory.errors import DataError
-from rectory.evaluation.compare import Comparison, compare
+from rectory.evaluation.compare import compare, gain_over
 from rectory.evaluation.holdout import Holdout, evaluate, milliseconds_per_user
 from rectory.evaluation.relevance import Window, build_window, load_window
 from rectory.features.training_set import TrainingSet
@@ -127,8 +127,11 @@ class Judging(Generic[S]):
 
     def _case(self, one: Try, champion: S | None) -> Case:
         name, own = one.name, self._of_candidate(one.name)
+        metric, options = self._params.gate.metric, self._params.evaluate
         rivals = tuple(
-            Baseline(rival, self._gain(own.per_user, self._of_candidate(rival).per_user, one.confidence).overall)
+            Baseline(
+                rival, gain_over(own.per_user, self._of_candidate(rival).per_user, metric, options, one.confidence)
+            )
             for rival in self._baselines
             if rival != name
         )
@@ -173,7 +176,8 @@ class Judging(Generic[S]):
         else:
             of_champion = self._measure(self._bundle_of(champion), window)
             of_challenger = self._measure(Bundle.load(self._workspace.model(challenger.name)), window)
-        gains = self._gain(of_challenger.per_user, of_champion.per_user, challenger.confidence)
+        metric, options = self._params.gate.metric, self._params.evaluate
+        gains = compare(of_challenger.per_user, of_champion.per_user, metric, options, challenger.confidence)
         return Champion(
             name=champion.candidate,
             gain=gains.overall,
@@ -185,9 +189,6 @@ class Judging(Generic[S]):
             lineage_key=champion.lineage_key,
             recipe=champion.recipe,
         )
-
-    def _gain(self, challenger: pd.DataFrame, other: pd.DataFrame, confidence: float) -> Comparison:
-        return compare(challenger, other, self._params.gate.metric, self._params.evaluate, confidence)
 
     def _of_candidate(self, name: str) -> Measured:
         facts = read_json(self._workspace.metrics(name))
