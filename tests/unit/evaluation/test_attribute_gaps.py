@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rectory.evaluation.compare import compare
+from rectory.evaluation.compare import compare, gain_over
 from rectory.evaluation.gaps import attribute_gaps, gap_increases
 from rectory.evaluation.holdout import evaluate
 from rectory.params.sections import EvaluateParams
@@ -71,3 +71,11 @@ def test_an_evaluation_reports_the_gaps_of_declared_attributes() -> None:
     assert gap["gap"]["value"] == pytest.approx(1)
     json.dumps(found.to_dict(), allow_nan=False)
     assert evaluate(make_bundle(lists, ["anna"], list("abcd")), asked, PARAMS).gaps["city"].metric == "ndcg@2"
+
+
+def test_more_confidence_is_asked_of_the_whole_alone_and_the_whole_alone_is_the_same_gain() -> None:
+    usual, sure = (compare(frame(0.3), frame(0.1), "ndcg@10", SAMPLED, level) for level in (0.95, 0.975))
+    assert sure.overall.absolute.low < usual.overall.absolute.low
+    assert sure.overall.absolute.high > usual.overall.absolute.high
+    assert sure.slices == usual.slices and sure.gap_increases == usual.gap_increases
+    assert gain_over(frame(0.3), frame(0.1), "ndcg@10", SAMPLED, 0.975) == sure.overall
