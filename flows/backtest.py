@@ -306,17 +306,12 @@ def _plan(scene: _Scene, policies: list[str], every: str) -> Workspace:
 
 
 def _decide(scene: _Scene, plan: Workspace, policies: list[str]) -> dict[str, list[Turn]]:
-    """Each policy on its way through the dates; those that differ in refits only go together."""
+    """Each policy on its way through the dates, in one process: most of them ask the same of a date."""
     models = [
         scene.model_key("evaluate", step.date, name) for step in scene.steps for name in scene.params.train.candidates
     ]
-    futures = []
-    for base in dict.fromkeys(policy_of(name).base for name in policies):
-        family = [name for name in policies if policy_of(name).base == base]
-        job = _Job(f"replay {base}", plan, f"replay-{base}", partial(scene.pieces.replay, family, models))
-        futures.append(_do(job, scene.slots, partial(_process, scene.engine, "replay", plan, base)))
-    for future in futures:
-        future.result()
+    job = _Job("replay policies", plan, "replay", partial(scene.pieces.replay, policies, models))
+    _do(job, scene.slots, partial(_process, scene.engine, "replay", plan)).result()
     return {name: [Turn.from_dict(turn) for turn in read_json(plan.turns(name))] for name in policies}
 
 

@@ -1,4 +1,4 @@
-"""Step replay: one policy, with and without refits, walks through the dates of a backtest and decides on each."""
+"""Step replay: every policy of a backtest walks through the dates and decides on each."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Replayed:
     alarms: int
 
 
-def run(params: Params, workspace: Workspace, base: str) -> Replayed:
-    """Write policies/<policy>.json for each policy of the plan that rests on `base`; they share what they measure."""
+def run(params: Params, workspace: Workspace) -> Replayed:
+    """Write policies/<policy>.json for each policy of the plan. What several of them ask of a date is measured once."""
     backtest, card = Backtest.of(workspace), load_card(workspace.card(params.dataset))
     plan = read_json(workspace.plan)
 
@@ -42,7 +42,7 @@ def run(params: Params, workspace: Workspace, base: str) -> Replayed:
         BacktestDay(params, card, backtest, date=date, moment=moment, drift_since=partial(drift, date))
         for date, moment in plan["dates"].items()
     ]
-    policies = [policy for policy in map(policy_of, plan["policies"]) if policy.base == base]
+    policies = [policy_of(name) for name in plan["policies"]]
     promotions = alarms = 0
     for policy in policies:
         turns = replay(policy, days, params.gate)
@@ -53,4 +53,4 @@ def run(params: Params, workspace: Workspace, base: str) -> Replayed:
 
 
 if __name__ == "__main__":
-    main("replay", run, per=("base", "a policy without its +refit"))
+    main("replay", run)

@@ -42,7 +42,7 @@ class BacktestDay:
         self._backtest = backtest
         self._workspace = backtest.date(date)
         self._drift_since = drift_since
-        self._seen: dict[tuple[str | None, str], list[Case]] = {}
+        self._seen: dict[Any, list[Case]] = {}
         self._drifts: dict[str, dict[str, Any]] = {}
         self.date = date
         self.moment = moment
@@ -55,10 +55,12 @@ class BacktestDay:
         return self.kept(self._judging(None, self._params.gate).challengers[0].name)
 
     def cases(self, seat: Kept | None, rules: GateParams) -> list[Case]:
-        asked = (None if seat is None else seat.lineage_key, rules.model_dump_json())
+        judging = self._judging(seat, rules)
+        # All that is measured: rules that differ in what they make of it share a case.
+        asked = (None if seat is None else seat.lineage_key, tuple(judging.challengers), rules.metric)
         if asked not in self._seen:
             try:
-                self._seen[asked] = self._judging(seat, rules).cases()
+                self._seen[asked] = judging.cases()
             except NotComparable:
                 self._seen[asked] = []
         return self._seen[asked]
