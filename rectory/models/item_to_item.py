@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -16,6 +17,8 @@ from rectory.models.topk import excluding_self, pairs_of, rank_blocks
 
 _CELLS_AT_ONCE = 1 << 23
 """Scores that are made at once for single pairs: 32 MiB."""
+_KEPT_ENTRIES = 1 << 24
+"""Entries of products that a search keeps: some 200 MiB."""
 FAINT = 1e-3
 """Weight of popularity beside likeness of items: it fills up and breaks ties, whatever weight suits users."""
 _PADDED_CELLS = 1 << 22
@@ -30,6 +33,17 @@ class ItemToItem(Fitted):
 
     _reason = "goes with {item}"
     """Words for a part of the score; `{item}` is an item of the user's history."""
+    _products: _Products | None = None
+    """While a search asks for the same users again and again."""
+
+    @contextmanager
+    def _searching(self) -> Iterator[None]:
+        """In the block, tries that differ in popularity alone cost no product."""
+        self._products = _Products()
+        try:
+            yield
+        finally:
+            self._products = None
 
     def _take(self, history: csr_array, weights: csr_array, popular: Float32Array, popularity_weight: float) -> Self:
         """Become the model of these parts.
@@ -56,9 +70,16 @@ class ItemToItem(Fitted):
     def recommend(
         self, users: Int32Array, k: int, *, exclude: csr_array | None = None, items: Int32Array | None = None
     ) -> TopK:
-        rows = self._rows[users]
+        rows, products = self._rows[users], self._products
+
+        def scores(start: int, stop: int) -> Float32Array:
+            if products is None:
+                return self._scores(rows[start:stop])
+            of = (self._history, self._weights, users)
+            return self._above(self._floor, products.block(of, start, lambda: self._reached(rows[start:stop])))
+
         return rank_blocks(
-            lambda start, stop: self._scores(rows[start:stop]),
+            scores,
             len(users),
             len(self._popular),
             k,
@@ -106,8 +127,14 @@ class ItemToItem(Fitted):
 
     def _scores(self, taken: csr_array, floor: Float32Array | None = None) -> Float32Array:
         """(n, n_items) scores for rows of history above `floor`; None: popularity as it was chosen."""
-        scores = np.tile(self._floor if floor is None else floor, (taken.shape[0], 1))
-        reached = csr_array(taken @ self._weights)
+        return self._above(self._floor if floor is None else floor, self._reached(taken))
+
+    def _reached(self, taken: csr_array) -> csr_array:
+        return csr_array(taken @ self._weights)
+
+    @staticmethod
+    def _above(floor: Float32Array, reached: csr_array) -> Float32Array:
+        scores = np.tile(floor, (reached.shape[0], 1))
         scores[pairs_of(reached)] += reached.data
         return scores
 
@@ -125,6 +152,27 @@ class ItemToItem(Fitted):
             read_arrays(folder / "popular.npz")["scores"],
             read_json(folder / "popularity.json")["weight"],
         )
+
+
+class _Products:
+    """History times weights of the users that were asked for last, block by block, as far as there is room."""
+
+    def __init__(self) -> None:
+        self._of: tuple[object, ...] = (None, None, None)
+        self._blocks: dict[int, csr_array] = {}
+        self._room = 0
+
+    def block(self, of: tuple[object, object, object], start: int, make: Callable[[], csr_array]) -> csr_array:
+        """The block that begins with user `start`. of: the very objects that it comes from: history, weights, users."""
+        if any(one is not other for one, other in zip(self._of, of, strict=True)):
+            self._of, self._blocks, self._room = of, {}, _KEPT_ENTRIES
+        if start in self._blocks:
+            return self._blocks[start]
+        product = make()
+        if product.nnz <= self._room:
+            self._room -= product.nnz
+            self._blocks[start] = product
+        return product
 
 
 def strongest_per_row(matrix: csr_array, k: int) -> csr_array:

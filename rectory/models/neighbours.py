@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
@@ -63,9 +64,15 @@ class LikenessModel(ItemToItem, Generic[P]):
         """Choose likeness and recency before the validation window, then count over all of `train`."""
         validation = Validation(train, self._validation_users, self._seed)
         before = train.before_validation()
-        likeness = self._likeness(before, None)
-        grid = self._params.grid(train.repeats)
-        found = search_by_turns(grid, lambda tried: validation.score(self._become(before, likeness, tried)))
+        likeness, fill = self._likeness(before, None), self._params.fill_grid()
+        parts_of = lru_cache(maxsize=1)(lambda asked: likeness.parts(dict(asked)))
+
+        def score(tried: dict[str, Any]) -> float:
+            parts = parts_of(tuple((key, value) for key, value in tried.items() if key not in fill))
+            return validation.score(self._become(before, parts, tried))
+
+        with self._searching():
+            found = search_by_turns(self._params.grid(train.repeats), score)
         final = self._likeness(train, found.chosen)
         self._report = FitReport(METRIC, found.score, {**found.chosen, **final.facts}, found.curve, final.notes)
         return self._finish(train, final, found.chosen)
@@ -76,13 +83,12 @@ class LikenessModel(ItemToItem, Generic[P]):
     def _finish(self, train: TrainingSet, likeness: Likeness, chosen: dict[str, Any]) -> Self:
         for note in likeness.notes:
             _LOG.warning("%s: %s", self._params.kind, note)
-        return self._become(train, likeness, chosen)
+        return self._become(train, likeness.parts(chosen), chosen)
 
-    def _become(self, train: TrainingSet, likeness: Likeness, chosen: dict[str, Any]) -> Self:
-        left, right = likeness.parts(chosen)
+    def _become(self, train: TrainingSet, parts: tuple[csr_array, csr_array], chosen: dict[str, Any]) -> Self:
         self._reading = {key: chosen[key] for key in ("half_life_days", "step_decay")}
         popular = recent_popularity(train, chosen["popularity_window_days"])
-        return self._take(left, right, popular, chosen["popularity_weight"])
+        return self._take(*parts, popular, chosen["popularity_weight"])
 
     def save(self, folder: Path) -> None:
         self._save_parts(folder)

@@ -6,6 +6,7 @@ several lags as "skipping" there, weighted by time.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
@@ -57,9 +58,10 @@ class Transitions(ItemToItem):
         """Choose how time counts before the validation window, then count over all of `train`."""
         validation = Validation(train, self._validation_users, self._seed)
         work = _Work(self._params, train.before_validation())
-        found = search_by_turns(
-            self._params.grid(train.repeats), lambda tried: validation.score(self._become(work, tried))
-        )
+        with self._searching():
+            found = search_by_turns(
+                self._params.grid(train.repeats), lambda tried: validation.score(self._become(work, tried))
+            )
         self._report = FitReport(METRIC, found.score, found.chosen, found.curve)
         return self.refit(train, found.chosen)
 
@@ -69,7 +71,7 @@ class Transitions(ItemToItem):
     def _become(self, work: _Work, chosen: dict[str, Any]) -> Self:
         self._step_decay = float(chosen["step_decay"])
         return self._take(
-            work.baskets.history(chosen["step_decay"], self._params.recent, work.train.n_users),
+            work.history(chosen["step_decay"]),
             work.weights(
                 chosen["half_life_days"],
                 chosen["gap_half_life_hours"],
@@ -111,15 +113,21 @@ class Transitions(ItemToItem):
 
 
 class _Work:
-    """Baskets and counts of one training set; the last counts are kept for tries that differ elsewhere."""
+    """Baskets and counts of one training set; what was asked last is kept for tries that differ elsewhere."""
 
     def __init__(self, params: TransitionsParams, train: TrainingSet) -> None:
         self.train = train
         self.baskets = baskets_of(train, params.basket_seconds, params.largest_basket)
         self._params = params
-        self._half_lives: tuple[float | None, float | None] | None = None
+        self.history = lru_cache(maxsize=1)(self._history)
+        self.weights = lru_cache(maxsize=1)(self._weights)
+        # Two: whether the second of two half-lives is the better one, both are known afterwards.
+        self._counted = lru_cache(maxsize=2)(self._count)
 
-    def weights(
+    def _history(self, step_decay: float) -> csr_array:
+        return self.baskets.history(step_decay, self._params.recent, self.train.n_users)
+
+    def _weights(
         self,
         half_life_days: float | None,
         gap_half_life_hours: float | None,
@@ -130,14 +138,12 @@ class _Work:
 
         Scaled so that rows have a largest weight of 1 on average: sums of them compare with popularity in [0, 1].
         """
-        if self._half_lives != (half_life_days, gap_half_life_hours):
-            self._shares, self._damping = self._count(half_life_days, gap_half_life_hours)
-            self._half_lives = (half_life_days, gap_half_life_hours)
-        data = self._shares.data * np.power(self._damping, popularity_power)[self._shares.indices]
-        row, column = pairs_of(self._shares)
+        shares, damping = self._counted(half_life_days, gap_half_life_hours)
+        data = shares.data * np.power(damping, popularity_power)[shares.indices]
+        row, column = pairs_of(shares)
         data[row == column] *= self_weight
-        parts = (data.astype(np.float32), column, self._shares.indptr)
-        weights = strongest_per_row(csr_array(parts, shape=self._shares.shape), self._params.neighbours)
+        parts = (data.astype(np.float32), column, shares.indptr)
+        weights = strongest_per_row(csr_array(parts, shape=shares.shape), self._params.neighbours)
         weights.eliminate_zeros()
         largest = weights.max(axis=1).toarray()
         weights.data /= largest[largest > 0].mean() if (largest > 0).any() else np.float32(1.0)

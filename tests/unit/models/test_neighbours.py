@@ -9,11 +9,13 @@ import pytest
 from scipy.sparse import csr_array
 
 from rectory.errors import RectoryError
+from rectory.models import item_to_item
 from rectory.models.ease import Ease, ease_weights, gram, kept_items, strongest_per_column
 from rectory.models.item_knn import ItemKnn
 from rectory.models.neighbours import most_like_items, recent_history, taken, weighted_columns, with_diagonal
+from rectory.models.transitions import Transitions
 from rectory.models.user_knn import UserKnn, latest_users, most_like_users
-from rectory.params.candidates import EaseParams, ItemKnnParams, UserKnnParams
+from rectory.params.candidates import EaseParams, ItemKnnParams, TransitionsParams, UserKnnParams
 from tests.conformance.synthetic import training_set, two_tastes
 
 RNG = np.random.default_rng(5)
@@ -194,3 +196,30 @@ def test_reasons_name_the_items_of_the_history():
     named = {reason.item for reason in model.explain(4, int(top.items[0, 0])) if "{item}" in reason.text}
     assert named
     assert named <= set(taken(train)[[4]].indices.tolist())
+
+
+@pytest.mark.parametrize("kind", ["item_knn", "ease", "transitions"])
+def test_tries_that_differ_in_popularity_alone_cost_no_product_and_end_alike(kind, monkeypatch):
+    """Room for no entry, then for few, then for all: the same search, and less and less of it is made again."""
+    params = {
+        "item_knn": (ItemKnn, ItemKnnParams(kind="item_knn", min_users=1)),
+        "ease": (Ease, EaseParams(kind="ease", max_items=50)),
+        "transitions": (Transitions, TransitionsParams(kind="transitions")),
+    }
+    model_class, asked = params[kind]
+    reached, made, reports = model_class._reached, [], []
+
+    def counted(self, rows):
+        made[-1] += 1
+        return reached(self, rows)
+
+    monkeypatch.setattr(model_class, "_reached", counted)
+    for room in (0, 60, 1 << 24):
+        monkeypatch.setattr(item_to_item, "_KEPT_ENTRIES", room)
+        made.append(0)
+        model = model_class(asked, 1, 100).fit(two_tastes())
+        assert model._products is None, "what serves remembers nothing"
+        reports.append(model.report)
+    assert reports[0] == reports[1] == reports[2]
+    assert made[0] == len(reports[0].curve)
+    assert made[2] <= made[0] - (len(asked.popularity_weights) - 1)
