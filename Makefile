@@ -9,7 +9,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DVC_NO_ANALYTICS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run up test test-team test-operations test-all check format docs bench bench-live soak lock clean audit
+.PHONY: help setup setup-dev run up test test-long test-team test-operations test-all check format docs bench bench-live soak lock clean audit
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*## "} {printf "  make %-10s %s\n", $$1, $$2}'
@@ -60,13 +60,16 @@ TWO_WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 test: check  ## Set-up, all checks, the default test suite (real ML-100K run included)
 	@$(BIN)/pytest $(TWO_WORKERS)
 
+test-long: setup-dev  ## Backtests, a Dask cluster, a tuning, killed and gone on with (three minutes)
+	@$(BIN)/pytest $(TWO_WORKERS) -m long
+
 test-team: setup-dev  ## A team's installation: both servers on PostgreSQL, models and data on an S3 API (four minutes)
 	@$(BIN)/pytest -m "" tests/flows/test_up_on_postgres.py -k "not wrong_password"
 
 test-operations: setup-dev  ## Real servers under fire: PostgreSQL, S3, kill -9 (some forty minutes)
 	@$(BIN)/pytest -m "" tests/flows/test_up.py tests/flows/test_up_on_postgres.py tests/faults/test_servers.py tests/faults/test_worker.py
 
-test-all: check  ## The default suite and the slow real-data suite
+test-all: check  ## The default suite, test-long and the slow real-data suite
 	@$(BIN)/pytest $(TWO_WORKERS) -m ""
 
 bench: setup-dev  ## Seconds, memory and ratios on both data sets

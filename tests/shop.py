@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -83,8 +84,13 @@ def write_exports(folder: Path, seed: int = 7) -> None:
     pd.DataFrame({"sku": skus, "name": names, "category": categories}).to_csv(folder / "items.csv", index=False)
 
 
-def make_project(folder: Path, *, code: bool = False) -> Path:
-    """A project folder with the shop's card, quick params and, if asked, a copy of the code (for dvc and git)."""
+def make_project(folder: Path, *, code: bool = False, candidates: Sequence[str] = ()) -> Path:
+    """A project folder with the shop's card and quick params.
+
+    Args:
+        code: with a copy of the code (for dvc and git).
+        candidates: names of those to keep; all if empty.
+    """
     from ruamel.yaml import YAML
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -100,6 +106,9 @@ def make_project(folder: Path, *, code: bool = False) -> Path:
         for part in path:
             section = section[part]
         section[last] = YAML(typ="safe").load(value)
+    asked = params["train"]["candidates"]
+    for name in [name for name in asked if candidates and name not in candidates]:
+        del asked[name]
     with (folder / "params.yaml").open("w", encoding="utf-8") as out:
         yaml.dump(params, out)
     for name in (
@@ -117,5 +126,6 @@ def make_project(folder: Path, *, code: bool = False) -> Path:
         shutil.copy2(ROOT / ".dvc" / name, folder / ".dvc" / name)
     if code:
         for room in ("rectory", "tasks", "flows", "cli"):
-            shutil.copytree(ROOT / room, folder / room, ignore=shutil.ignore_patterns("__pycache__"))
+            # Compiled code too, which stays valid with the same times, but nothing that is being written.
+            shutil.copytree(ROOT / room, folder / room, ignore=shutil.ignore_patterns("*.pyc.*"))
     return folder

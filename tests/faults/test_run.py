@@ -140,7 +140,9 @@ class Shop:
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    folder = make_project(tmp_path_factory.mktemp("faults") / "project", code=True)
+    folder = make_project(
+        tmp_path_factory.mktemp("faults") / "project", code=True, candidates=("popularity", "lightfm_hybrid")
+    )
     Run(folder).end()
     made = Shop(folder, read_json(folder / "reports" / "latest" / "summary.json"))
     yield made

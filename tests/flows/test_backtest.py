@@ -21,7 +21,7 @@ from tests.flows.conftest import Installation
 from tests.shop import make_project
 from tests.waiting import until
 
-pytestmark = [pytest.mark.xdist_group("backtest"), pytest.mark.server]
+pytestmark = [pytest.mark.long, pytest.mark.server]
 
 DATES = ["2025-02-20", "2025-02-27", "2025-03-06"]
 COMMAND = [

@@ -33,6 +33,8 @@ from tests.shop import ROOT, make_project
 from tests.unit.tuning.conftest import prepare_data
 from tests.waiting import until
 
+pytestmark = pytest.mark.long
+
 CANDIDATES = ("popularity", "personal_frequency", "lightfm_hybrid")
 # Long enough to be caught at work: epochs go on without patience.
 SLOW = [

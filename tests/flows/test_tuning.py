@@ -12,6 +12,8 @@ from rectory.workspace import Workspace
 from tests.flows.conftest import Installation
 from tests.shop import make_project
 
+pytestmark = pytest.mark.long
+
 
 def test_better_values_are_found_written_and_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
