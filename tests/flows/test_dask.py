@@ -205,7 +205,12 @@ def test_trials_run_on_the_cluster_and_a_lost_workers_trial_is_tried_again(
         thread.start()
         stack.callback(thread.join)
         study = open_study(Plan.load(shop.tuning_plan), 42)
-        until(lambda: len(cluster.at_work()) == 2 and bool(study.get_trials(states=_running())))
+        # A quick one of the two could else have made all trials before the other's first.
+        until(
+            lambda: (
+                {one.user_attrs.get("worker") for one in study.get_trials(states=_running())} == {"tune-1", "tune-2"}
+            )
+        )
         cluster.at_work()[0].kill()
         cluster.add_worker()
         thread.join(300)
