@@ -60,7 +60,7 @@ TWO_WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 test: check  ## Set-up, all checks, the default test suite (real ML-100K run included)
 	@$(BIN)/pytest $(TWO_WORKERS)
 
-test-long: setup-dev  ## Backtests, a Dask cluster, a tuning, killed and gone on with (three minutes)
+test-long: setup-dev  ## Backtests, a Dask cluster, a tuning, killed and gone on with (two minutes)
 	@$(BIN)/pytest $(TWO_WORKERS) -m long
 
 test-team: setup-dev  ## A team's installation: both servers on PostgreSQL, models and data on an S3 API (four minutes)

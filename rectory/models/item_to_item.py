@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from scipy.sparse import csr_array, vstack
@@ -13,8 +13,11 @@ from scipy.sparse import csr_array, vstack
 from rectory.arrays import Array, Float32Array, Int32Array
 from rectory.files import read_arrays, read_json, read_sparse, write_arrays, write_json, write_sparse
 from rectory.models.protocol import Fitted, Reason, TopK
+from rectory.models.search import Found, search_by_turns
 from rectory.models.topk import excluding_self, pairs_of, rank_blocks
 
+Parts = tuple[csr_array, csr_array]
+"""Of a try: (n_users, n_items) what each user took, as it counts; (n_items, n_items) what it speaks for."""
 _CELLS_AT_ONCE = 1 << 23
 """Scores that are made at once for single pairs: 32 MiB."""
 _KEPT_ENTRIES = 1 << 24
@@ -36,12 +39,28 @@ class ItemToItem(Fitted):
     _products: _Products | None = None
     """While a search asks for the same users again and again."""
 
-    @contextmanager
-    def _searching(self) -> Iterator[None]:
-        """In the block, tries that differ in popularity alone cost no product."""
+    def _search(
+        self,
+        grid: Mapping[str, Sequence[Any]],
+        fill: Collection[str],
+        parts: Callable[[dict[str, Any]], Parts],
+        score: Callable[[Parts, dict[str, Any]], float],
+    ) -> Found:
+        """`search_by_turns`; tries that differ in popularity alone share their parts, and the product of these.
+
+        Args:
+            fill: keys of the grid that are about popularity.
+            parts: of a try, without those keys.
+            score: of a try with its parts, whole.
+        """
+        parts_of = lru_cache(maxsize=1)(lambda asked: parts(dict(asked)))
+
+        def of_try(tried: dict[str, Any]) -> float:
+            return score(parts_of(tuple((key, value) for key, value in tried.items() if key not in fill)), tried)
+
         self._products = _Products()
         try:
-            yield
+            return search_by_turns(grid, of_try)
         finally:
             self._products = None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
@@ -14,11 +13,10 @@ from scipy.sparse import csr_array, csr_matrix
 from rectory.arrays import Array, Float32Array, Float64Array, Int32Array
 from rectory.features.training_set import TrainingSet
 from rectory.files import read_json, write_json
-from rectory.models.item_to_item import ItemToItem
+from rectory.models.item_to_item import ItemToItem, Parts
 from rectory.models.live_history import LiveHistory, top_of
 from rectory.models.protocol import FitReport, TopK
 from rectory.models.recency import decay, recent_popularity
-from rectory.models.search import search_by_turns
 from rectory.models.topk import pairs_of
 from rectory.models.validation import METRIC, Validation
 from rectory.params.candidates import LikenessParams
@@ -64,15 +62,12 @@ class LikenessModel(ItemToItem, Generic[P]):
         """Choose likeness and recency before the validation window, then count over all of `train`."""
         validation = Validation(train, self._validation_users, self._seed)
         before = train.before_validation()
-        likeness, fill = self._likeness(before, None), self._params.fill_grid()
-        parts_of = lru_cache(maxsize=1)(lambda asked: likeness.parts(dict(asked)))
-
-        def score(tried: dict[str, Any]) -> float:
-            parts = parts_of(tuple((key, value) for key, value in tried.items() if key not in fill))
-            return validation.score(self._become(before, parts, tried))
-
-        with self._searching():
-            found = search_by_turns(self._params.grid(train.repeats), score)
+        found = self._search(
+            self._params.grid(train.repeats),
+            self._params.fill_grid(),
+            self._likeness(before, None).parts,
+            lambda parts, tried: validation.score(self._become(before, parts, tried)),
+        )
         final = self._likeness(train, found.chosen)
         self._report = FitReport(METRIC, found.score, {**found.chosen, **final.facts}, found.curve, final.notes)
         return self._finish(train, final, found.chosen)
@@ -85,7 +80,7 @@ class LikenessModel(ItemToItem, Generic[P]):
             _LOG.warning("%s: %s", self._params.kind, note)
         return self._become(train, likeness.parts(chosen), chosen)
 
-    def _become(self, train: TrainingSet, parts: tuple[csr_array, csr_array], chosen: dict[str, Any]) -> Self:
+    def _become(self, train: TrainingSet, parts: Parts, chosen: dict[str, Any]) -> Self:
         self._reading = {key: chosen[key] for key in ("half_life_days", "step_decay")}
         popular = recent_popularity(train, chosen["popularity_window_days"])
         return self._take(*parts, popular, chosen["popularity_weight"])

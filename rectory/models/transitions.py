@@ -6,7 +6,6 @@ several lags as "skipping" there, weighted by time.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
@@ -18,11 +17,10 @@ from rectory.arrays import Float32Array, Float64Array, Int32Array
 from rectory.features.training_set import TrainingSet
 from rectory.files import read_json, write_json
 from rectory.models.baskets import Baskets, baskets_of
-from rectory.models.item_to_item import ItemToItem, strongest_per_row
+from rectory.models.item_to_item import ItemToItem, Parts, strongest_per_row
 from rectory.models.live_history import LiveHistory, top_of
 from rectory.models.protocol import FitReport, TopK
 from rectory.models.recency import decay, recent_popularity
-from rectory.models.search import search_by_turns
 from rectory.models.topk import pairs_of
 from rectory.models.validation import METRIC, Validation
 from rectory.params.candidates import TransitionsParams
@@ -57,30 +55,23 @@ class Transitions(ItemToItem):
     def fit(self, train: TrainingSet) -> Self:
         """Choose how time counts before the validation window, then count over all of `train`."""
         validation = Validation(train, self._validation_users, self._seed)
-        work = _Work(self._params, train.before_validation())
-        with self._searching():
-            found = search_by_turns(
-                self._params.grid(train.repeats), lambda tried: validation.score(self._become(work, tried))
-            )
+        before = train.before_validation()
+        found = self._search(
+            self._params.grid(train.repeats),
+            self._params.fill_grid(),
+            _Work(self._params, before).parts,
+            lambda parts, tried: validation.score(self._become(before, parts, tried)),
+        )
         self._report = FitReport(METRIC, found.score, found.chosen, found.curve)
         return self.refit(train, found.chosen)
 
     def refit(self, train: TrainingSet, chosen: dict[str, Any]) -> Self:
-        return self._become(_Work(self._params, train), chosen)
+        return self._become(train, _Work(self._params, train).parts(chosen), chosen)
 
-    def _become(self, work: _Work, chosen: dict[str, Any]) -> Self:
+    def _become(self, train: TrainingSet, parts: Parts, chosen: dict[str, Any]) -> Self:
         self._step_decay = float(chosen["step_decay"])
-        return self._take(
-            work.history(chosen["step_decay"]),
-            work.weights(
-                chosen["half_life_days"],
-                chosen["gap_half_life_hours"],
-                chosen["popularity_power"],
-                chosen["self_weight"],
-            ),
-            recent_popularity(work.train, chosen["popularity_window_days"]),
-            chosen["popularity_weight"],
-        )
+        popular = recent_popularity(train, chosen["popularity_window_days"])
+        return self._take(*parts, popular, chosen["popularity_weight"])
 
     def recommend_for_history(
         self, history: LiveHistory, k: int, *, exclude: Int32Array | None = None, items: Int32Array | None = None
@@ -113,21 +104,22 @@ class Transitions(ItemToItem):
 
 
 class _Work:
-    """Baskets and counts of one training set; what was asked last is kept for tries that differ elsewhere."""
+    """Baskets and counts of one training set; the last counts are kept for tries that differ elsewhere."""
 
     def __init__(self, params: TransitionsParams, train: TrainingSet) -> None:
         self.train = train
         self.baskets = baskets_of(train, params.basket_seconds, params.largest_basket)
         self._params = params
-        self.history = lru_cache(maxsize=1)(self._history)
-        self.weights = lru_cache(maxsize=1)(self._weights)
-        # Two: whether the second of two half-lives is the better one, both are known afterwards.
-        self._counted = lru_cache(maxsize=2)(self._count)
+        self._counts: dict[tuple[float | None, float | None], tuple[csr_array, Float64Array]] = {}
 
-    def _history(self, step_decay: float) -> csr_array:
-        return self.baskets.history(step_decay, self._params.recent, self.train.n_users)
+    def parts(self, chosen: dict[str, Any]) -> Parts:
+        """Of a try, whatever it says of popularity's window and weight."""
+        weights = self.weights(
+            chosen["half_life_days"], chosen["gap_half_life_hours"], chosen["popularity_power"], chosen["self_weight"]
+        )
+        return self.baskets.history(chosen["step_decay"], self._params.recent, self.train.n_users), weights
 
-    def _weights(
+    def weights(
         self,
         half_life_days: float | None,
         gap_half_life_hours: float | None,
@@ -148,6 +140,16 @@ class _Work:
         largest = weights.max(axis=1).toarray()
         weights.data /= largest[largest > 0].mean() if (largest > 0).any() else np.float32(1.0)
         return weights
+
+    def _counted(
+        self, half_life_days: float | None, gap_half_life_hours: float | None
+    ) -> tuple[csr_array, Float64Array]:
+        """`_count`, or what it gave lately. Two are kept: a second half-life that is no better costs no third count."""
+        asked = half_life_days, gap_half_life_hours
+        if asked not in self._counts:
+            latest = list(self._counts.items())[-1:]
+            self._counts = {**dict(latest), asked: self._count(*asked)}
+        return self._counts[asked]
 
     def _count(self, half_life_days: float | None, gap_half_life_hours: float | None) -> tuple[csr_array, Float64Array]:
         """Shares of what follows each item, and (n_items,) mean over own number of times an item follows any other."""

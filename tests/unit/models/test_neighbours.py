@@ -200,7 +200,6 @@ def test_reasons_name_the_items_of_the_history():
 
 @pytest.mark.parametrize("kind", ["item_knn", "ease", "transitions"])
 def test_tries_that_differ_in_popularity_alone_cost_no_product_and_end_alike(kind, monkeypatch):
-    """Room for no entry, then for few, then for all: the same search, and less and less of it is made again."""
     params = {
         "item_knn": (ItemKnn, ItemKnnParams(kind="item_knn", min_users=1)),
         "ease": (Ease, EaseParams(kind="ease", max_items=50)),
@@ -214,12 +213,35 @@ def test_tries_that_differ_in_popularity_alone_cost_no_product_and_end_alike(kin
         return reached(self, rows)
 
     monkeypatch.setattr(model_class, "_reached", counted)
-    for room in (0, 60, 1 << 24):
+    for room in (0, 1 << 24):
         monkeypatch.setattr(item_to_item, "_KEPT_ENTRIES", room)
         made.append(0)
         model = model_class(asked, 1, 100).fit(two_tastes())
         assert model._products is None, "what serves remembers nothing"
         reports.append(model.report)
-    assert reports[0] == reports[1] == reports[2]
+    assert reports[0] == reports[1]
     assert made[0] == len(reports[0].curve)
-    assert made[2] <= made[0] - (len(asked.popularity_weights) - 1)
+    fills = len(asked.popularity_weights) - 1 + len(asked.popularity_windows_days) - 1
+    assert made[1] <= made[0] - fills + 1, "once the best parts may have to be made again"
+
+
+def test_products_are_kept_while_there_is_room_and_until_others_are_asked_for(monkeypatch):
+    monkeypatch.setattr(item_to_item, "_KEPT_ENTRIES", 3)
+    full, made, products = csr_array(np.ones((1, 2))), [], item_to_item._Products()
+    history, weights, users = (object() for _ in range(3))
+
+    def ask(of, start):
+        def make():
+            made.append(start)
+            return full
+
+        return products.block(of, start, make)
+
+    for _ in range(2):
+        assert ask((history, weights, users), 0) is full
+        assert ask((history, weights, users), 64) is full
+    assert made == [0, 64, 64]
+    for other in ((object(), weights, users), (history, object(), users), (history, weights, object())):
+        ask(other, 0)
+        assert made[-1] == 0
+        made.append("")
