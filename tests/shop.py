@@ -44,8 +44,11 @@ FAST = {
     "train.candidates.lightfm_hybrid.patience": "20",
     "train.candidates.lightfm_hybrid.learning_rate": "0.2",
     "train.candidates.lightfm_hybrid.half_lives_days": "[null]",
+    "train.candidates.blend.windows": "2",
+    "train.candidates.blend.trees": "40",
     "evaluate.bootstrap_samples": "200",
     "evaluate.min_slice_users": "5",
+    "behave.interactions": "2000",
     "drift.sample_rows": "2000",
     "drift.calibration_windows": "4",
 }

@@ -11,6 +11,7 @@ import numpy as np
 
 from rectory.arrays import Array, Float32Array, Float64Array
 from rectory.models.blend_proposals import Proposals, describe, nearness
+from rectory.models.lightgbm_import import import_lightgbm
 from rectory.models.protocol import Reason
 from rectory.models.validation import Validation
 from rectory.params.candidates import BlendParams
@@ -123,8 +124,7 @@ class Ranker:
             best: column of the source whose order boosting starts from.
             names: of the columns of `x`.
         """
-        import lightgbm
-
+        lightgbm = import_lightgbm()
         weight = np.concatenate([part.weights() for part in examples])
         kept = weight > 0
         x = np.concatenate([part.x for part in examples])[kept]
@@ -156,9 +156,8 @@ class Ranker:
 
     @cached_property
     def _booster(self) -> Booster:
-        import lightgbm
-
-        return lightgbm.Booster(model_str=self.text)
+        booster: Booster = import_lightgbm().Booster(model_str=self.text)
+        return booster
 
     @property
     def columns(self) -> list[str]:

@@ -58,10 +58,7 @@ def log_model(connection: Connection, run: str, record: Record) -> str:
         _same_path(),
     ):
         warnings.simplefilter("ignore")
-        # The version brings its own code, so that it still loads when Rectory has moved on or is not installed.
-        code = Path(folder) / "rectory"
         package = source_of("rectory").parent
-        shutil.copytree(package, code, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
         bundle = record.bundle
         if bundle.name != record.candidate:  # MLflow keeps it under the folder's own name.
             bundle = shutil.copytree(bundle, Path(folder) / record.candidate)
@@ -70,7 +67,8 @@ def log_model(connection: Connection, run: str, record: Record) -> str:
                 name=record.candidate,
                 python_model=str(package / "registry" / "pyfunc_model.py"),
                 artifacts={"bundle": str(bundle)},
-                code_paths=[str(code)],
+                # The version brings its own code, so that it still loads when Rectory has moved on or is not installed.
+                code_paths=[str(package)],
                 signature=_signature(),
                 input_example=users if len(users) else None,
                 pip_requirements=[f"{name}=={installed_version(name)}" for name in _REQUIRED],

@@ -6,22 +6,31 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from flows.local_server import free_port
+from tests.installed import answers
 from tests.shop import make_project
+from tests.waiting import until
 
 BIN = Path(sys.executable).parent
 
 
 @dataclass(frozen=True)
 class Installation:
-    """A project folder and how to run commands in it."""
+    """A project folder and how to run commands in it.
+
+    prefect: API of the server that runs use; empty: each starts its own.
+    """
 
     folder: Path
+    prefect: str = ""
 
     def run(
         self, *command: str, code: int | None = 0, env: dict[str, str] | None = None
@@ -37,6 +46,7 @@ class Installation:
                 "PYTHONPATH": str(self.folder),
                 "DVC_NO_ANALYTICS": "1",
                 "COLUMNS": "160",
+                **({"PREFECT_API_URL": self.prefect} if self.prefect else {}),
                 **(env or {}),
             },
             capture_output=True,
@@ -65,8 +75,29 @@ class Installation:
         return sorted((self.folder / "runs").iterdir())[-1]
 
 
+@contextmanager
+def _history_shown(folder: Path) -> Iterator[str]:
+    """`prefect server start` in the folder, as README has it; later runs find it and start none of their own."""
+    port = str(free_port(0))
+    with (folder.parent / "server.log").open("w") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "prefect", "server", "start", "--port", port],
+            cwd=folder,
+            env={name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            url = f"http://127.0.0.1:{port}/api"
+            until(lambda: answers(f"{url}/health"), "the Prefect server answers")
+            yield url
+        finally:
+            server.terminate()
+            server.wait(60)
+
+
 @pytest.fixture(scope="session")
-def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """A shop after its first `rectory run`.
 
     Its tests tell one story in the order of the file, so they must not be dealt out to several workers.
@@ -85,4 +116,5 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
     made.git("add", "--all")
     made.git("commit", "--quiet", "--message", "a shop")
     made.rectory("run")
-    return made
+    with _history_shown(made.folder) as url:
+        yield replace(made, prefect=url)

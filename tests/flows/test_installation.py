@@ -16,6 +16,7 @@ from tests.flows.conftest import Installation
 pytestmark = pytest.mark.server
 
 CANDIDATES = ("popularity", "popularity_recent", "personal_frequency", "lightfm_hybrid", "blend")
+CHANGED = ("--set", "train.candidates.popularity.half_lives_days=[20]", "--set", "gate.min_gain=5.0")
 
 
 def test_rows_add_up_and_the_dirty_ones_are_told(installation: Installation) -> None:
@@ -144,24 +145,19 @@ def test_a_second_run_finds_everything_done(installation: Installation) -> None:
     assert not (installation.newest_run() / "models").exists(), "nothing may be trained"
 
 
-def test_one_changed_candidate_makes_one_new_version(installation: Installation) -> None:
+def test_one_changed_candidate_makes_one_new_version_and_a_refusal_has_its_own_exit_code(
+    installation: Installation,
+) -> None:
     """The others are found by their lineage keys."""
     before = {name: facts["version"] for name, facts in installation.summary()["candidates"].items()}
-    installation.rectory("run", "--set", "train.candidates.popularity.half_lives_days=[20]")
+    installation.rectory("run", *CHANGED, "--require-promotion", code=4)
     after = {name: facts["version"] for name, facts in installation.summary()["candidates"].items()}
     assert {name for name in before if before[name] != after[name]} == {"popularity"}
-
-
-def test_refusal_has_its_own_exit_code(installation: Installation) -> None:
-    installation.rectory("run", "--set", "gate.min_gain=5.0", "--require-promotion", code=4)
     assert not installation.summary()["decision"]["promoted"]
 
 
 def test_flow_and_dvc_give_the_same_bytes(installation: Installation) -> None:
-    installation.rectory("run")
-    workspace = max(
-        (run for run in (installation.folder / "runs").iterdir() if (run / "models").is_dir()), key=lambda run: run.name
-    )
+    workspace = min(run for run in (installation.folder / "runs").iterdir() if (run / "models").is_dir())
     params = read_json(workspace / "params.yaml")
     installation.run(sys.executable, "-m", "dvc", "repro", "--quiet")
     same = [name for name in CANDIDATES if params["train"]["candidates"][name] == _shipped(installation, name)]
@@ -210,7 +206,7 @@ def test_rollback_seats_the_version_that_was_asked_for_and_keeps_the_reason(inst
     status = installation.json("status")
     assert status["champion"]["version"] == champion
     installation.rectory("promote", other, "--reason", "and seat it for good")
-    installation.rectory("run")
+    installation.rectory("run", *CHANGED)
     why = read_json(installation.newest_run() / "run.json")["why"]
     assert installation.summary()["reused"], f"a run with equal inputs must not undo what was done by hand: {why}"
     assert installation.summary()["decision"]["champion"]["version"] == other
