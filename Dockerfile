@@ -15,7 +15,8 @@ COPY rectory rectory
 COPY tasks tasks
 COPY flows flows
 COPY cli cli
-RUN .venv/bin/uv pip install --no-cache --python .venv/bin/python --no-deps --editable .
+RUN .venv/bin/uv pip install --no-cache --python .venv/bin/python --no-deps --editable . \
+    && .venv/bin/python -m compileall -q rectory tasks flows cli
 
 FROM python:3.11-slim-bookworm
 # LightFM and LightGBM are built with OpenMP.
