@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+_WIDTH = 7.0
+# In inches. Margins that fit whatever stands there would draw everything twice.
+_BELOW = _ABOVE = _RIGHT = 0.5
+
 
 def learning_figure(curve: list[dict[str, Any]], metric: str, path: Path) -> None:
     """Validation score of every try; one line for each set of the other values (half-life, window)."""
-    figure, axes = _axes()
+    figure, axes = _axes(height=3.5, left=0.8)
     step = "epoch" if any("epoch" in row for row in curve) else None
     lines: dict[str, list[tuple[float, float]]] = {}
     for place, row in enumerate(curve):
@@ -24,22 +28,24 @@ def learning_figure(curve: list[dict[str, Any]], metric: str, path: Path) -> Non
 
 def intervals_figure(metrics: dict[str, dict[str, float]], path: Path) -> None:
     """Each metric of the test window with its 95% interval."""
-    figure, axes = _axes(height=1 + 0.28 * len(metrics))
     names = list(metrics)[::-1]
-    for place, name in enumerate(names):
-        one = metrics[name]
-        axes.plot([one["low"], one["high"]], [place, place], color="#4c72b0")
-        axes.plot([one["value"]], [place], "o", color="#4c72b0")
-    axes.set_yticks(range(len(names)), names)
+    figure, axes = _axes(height=1.2 + 0.28 * len(names), left=0.3 + 0.085 * max(map(len, names)))
+    low, value, high = ([metrics[name][part] for name in names] for part in ("low", "value", "high"))
+    places = range(len(names))
+    axes.hlines(places, low, high, color="#4c72b0")
+    axes.plot(value, places, "o", color="#4c72b0", markersize=4)
+    axes.set_yticks(places, names)
+    axes.set_ylim(-1, len(names))
     axes.set_xlabel("value, 95% interval over users")
     figure.savefig(path)
 
 
-def _axes(height: float = 3.5) -> tuple[Any, Any]:
+def _axes(height: float, left: float) -> tuple[Any, Any]:
     # No pyplot: its global state is not for threads, and it would look for a display.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, height), dpi=100, layout="constrained")
+    figure = Figure(figsize=(_WIDTH, height), dpi=100)
     FigureCanvasAgg(figure)
-    return figure, figure.add_subplot()
+    width, free = _WIDTH - left - _RIGHT, height - _BELOW - _ABOVE
+    return figure, figure.add_axes((left / _WIDTH, _BELOW / height, width / _WIDTH, free / height))

@@ -23,15 +23,18 @@ _REQUIRED = ("mlflow", "numpy", "pandas", "scipy", "pyarrow", "pydantic", "filel
 _MOST_PARAMS_PER_CALL = 100
 
 
-def log_facts(connection: Connection, run: str, record: Record) -> None:
-    """Log metrics, params, the data set and the record's files to `run`."""
+def log_facts(connection: Connection, run: str, record: Record, model_id: str) -> None:
+    """Log metrics, params, the data set and the record's files to `run`, the metrics to its model too.
+
+    After the model: MLflow would ask for the history of each metric that it finds when a model comes.
+    """
     from mlflow.data.code_dataset_source import CodeDatasetSource
     from mlflow.data.meta_dataset import MetaDataset
     from mlflow.entities import DatasetInput, InputTag, Metric, Param
 
     client, call = connection.client(), connection.call
     now = int(datetime.now(UTC).timestamp() * 1000)
-    metrics = [Metric(name, value, now, 0) for name, value in record.numbers().items()]
+    metrics = [Metric(name, value, now, 0, model_id) for name, value in record.numbers().items()]
     params = [Param(name, value) for name, value in record.params().items()]
     call(lambda: client.log_batch(run, metrics=metrics), "log metrics")
     for start in range(0, len(params), _MOST_PARAMS_PER_CALL):

@@ -302,8 +302,8 @@ class Versions:
             "mlflow.parentRunId": parent,
         }
         run = call(lambda: client.create_run(experiment, tags=tags), f"start the run of {record.candidate}").info.run_id
-        log_facts(self.connection, run, record)
         model_id = call(lambda: log_model(self.connection, run, record), f"store the model of {record.candidate}")
+        log_facts(self.connection, run, record, model_id)
         call(lambda: client.set_terminated(run), "end a run")
         _ensure_model(self.connection)
         described = f"{record.candidate} ({tags['kind']}) on {record.dataset} as of {tags['as_of']}"

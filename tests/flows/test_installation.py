@@ -16,7 +16,11 @@ from tests.flows.conftest import Installation
 pytestmark = pytest.mark.server
 
 CANDIDATES = ("popularity", "popularity_recent", "personal_frequency", "lightfm_hybrid", "blend")
-CHANGED = ("--set", "train.candidates.popularity.half_lives_days=[20]", "--set", "gate.min_gain=5.0")
+CHANGED = (
+    *("--set", "train.candidates.popularity.half_lives_days=[20]"),
+    *("--set", "gate.min_gain=5.0"),
+    *("--set", "refit.enabled=true"),
+)
 
 
 def test_rows_add_up_and_the_dirty_ones_are_told(installation: Installation) -> None:
@@ -145,15 +149,38 @@ def test_a_second_run_finds_everything_done(installation: Installation) -> None:
     assert not (installation.newest_run() / "models").exists(), "nothing may be trained"
 
 
+def test_the_champion_is_rebuilt_to_the_byte(installation: Installation) -> None:
+    assert installation.json("reproduce")["identical"]
+
+
 def test_one_changed_candidate_makes_one_new_version_and_a_refusal_has_its_own_exit_code(
     installation: Installation,
 ) -> None:
     """The others are found by their lineage keys."""
     before = {name: facts["version"] for name, facts in installation.summary()["candidates"].items()}
-    installation.rectory("run", *CHANGED, "--require-promotion", code=4)
+    out = installation.rectory("run", *CHANGED, "--require-promotion", code=4)
     after = {name: facts["version"] for name, facts in installation.summary()["candidates"].items()}
     assert {name for name in before if before[name] != after[name]} == {"popularity"}
     assert not installation.summary()["decision"]["promoted"]
+    assert f"version {installation.json('status')['champion']['version']}: " in " ".join(out.split()), "the refit"
+
+
+def test_the_champions_refit_serves_while_others_are_refused_and_is_found_done(installation: Installation) -> None:
+    summary, champion = installation.summary(), installation.json("status")["champion"]
+    assert summary["refit"]["served"]
+    assert champion["version"] == summary["refit"]["version"]
+    assert champion["refit_of"] == summary["refit"]["refit_of"] == summary["decision"]["champion"]["version"]
+    measured = summary["candidates"][champion["name"]]
+    assert (measured["version"], measured["metrics"]["ndcg@10"]["value"]) == (
+        champion["refit_of"],
+        champion["metrics"]["ndcg@10"]["value"],
+    )
+    scores = pd.read_parquet(installation.newest_run() / "scores" / "recommendations.parquet")
+    assert set(scores["model_version"]) == {champion["version"]}
+    assert installation.json("reproduce")["identical"]
+    installation.rectory("run", *CHANGED)
+    assert installation.summary()["reused"]
+    assert installation.json("status")["champion"] == champion
 
 
 def test_flow_and_dvc_give_the_same_bytes(installation: Installation) -> None:
@@ -191,10 +218,6 @@ def test_a_data_scientist_can_experiment(installation: Installation) -> None:
     installation.git("checkout", "--quiet", "HEAD", "--", "params.yaml", "dvc.lock")
 
 
-def test_the_champion_is_rebuilt_to_the_byte(installation: Installation) -> None:
-    assert installation.json("reproduce")["identical"]
-
-
 def test_rollback_seats_the_version_that_was_asked_for_and_keeps_the_reason(installation: Installation) -> None:
     champion = installation.json("status")["champion"]["version"]
     other = next(
@@ -212,23 +235,3 @@ def test_rollback_seats_the_version_that_was_asked_for_and_keeps_the_reason(inst
     assert installation.summary()["decision"]["champion"]["version"] == other
     assert installation.json("status")["champion"]["version"] == other
     assert "it was only a test" in json.dumps(status["last_decisions"])
-
-
-def test_a_refit_serves_where_it_is_asked_for_and_is_found_done(installation: Installation) -> None:
-    out = installation.rectory("run", "--set", "refit.enabled=true")
-    summary, champion = installation.summary(), installation.json("status")["champion"]
-    assert summary["refit"]["served"]
-    assert champion["version"] == summary["refit"]["version"]
-    assert champion["refit_of"] == summary["refit"]["refit_of"] == summary["decision"]["champion"]["version"]
-    measured = summary["candidates"][champion["name"]]
-    assert (measured["version"], measured["metrics"]["ndcg@10"]["value"]) == (
-        champion["refit_of"],
-        champion["metrics"]["ndcg@10"]["value"],
-    )
-    assert f"version {champion['version']}: " in " ".join(out.split())
-    scores = pd.read_parquet(installation.newest_run() / "scores" / "recommendations.parquet")
-    assert set(scores["model_version"]) == {champion["version"]}
-    assert installation.json("reproduce")["identical"]
-    installation.rectory("run", "--set", "refit.enabled=true")
-    assert installation.summary()["reused"]
-    assert installation.json("status")["champion"] == champion
