@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
+from typing import Self
 
 import pandas as pd
 import pytest
@@ -28,6 +31,10 @@ def small_params(project: Path, *overrides: str) -> Params:
     return params.model_copy(update={"train": params.train.model_copy(update={"candidates": kept})})
 
 
+def first_run(project: Path) -> Workspace:
+    return Workspace(project / "runs" / "first", project)
+
+
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project whose run `runs/first` has come as far as evaluate, with an empty model store."""
@@ -35,7 +42,7 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sales = pd.read_csv(project / "exports" / "sales.csv", dtype=str)
     good = sales["customer"].notna() & (sales["at"] != "yesterday")
     sales[good].to_csv(project / "exports" / "sales.csv", index=False)
-    params, workspace = small_params(project), Workspace(project / "runs" / "first", project)
+    params, workspace = small_params(project), first_run(project)
     for step in ("fetch", "validate", "snapshot", "split", "features"):
         importlib.import_module(f"tasks.{step}").run(params, workspace)
     for candidate in params.train.candidates:
@@ -46,12 +53,35 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return project
 
 
+# Where MLflow keeps absolute paths.
+_PATHS = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "storage_location"),
+)
+
+
+def copied(project: Path, target: Path) -> Path:
+    """The project in another folder, as if all that its model store knows had been made there."""
+    shutil.copytree(project, target, symlinks=True)
+    with closing(sqlite3.connect(Workspace(project=target).model_store)) as store, store:
+        for table, column in _PATHS:
+            moved = f"UPDATE {table} SET {column} = replace({column}, ?, ?)"
+            store.execute(moved, (str(project), str(target)))
+    return target
+
+
 @pytest.fixture
-def project(finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def starting(finished_run: Path) -> Path:
+    """What each test's project is a copy of; a file whose tests all begin later in the story has its own."""
+    return finished_run
+
+
+@pytest.fixture
+def project(starting: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    copy = tmp_path / "project"
-    shutil.copytree(finished_run, copy, symlinks=True)
-    return copy
+    return copied(starting, tmp_path / "project")
 
 
 @pytest.fixture
@@ -61,7 +91,7 @@ def params(project: Path) -> Params:
 
 @pytest.fixture
 def workspace(project: Path) -> Workspace:
-    return Workspace(project / "runs" / "first", project)
+    return first_run(project)
 
 
 @pytest.fixture
@@ -76,6 +106,11 @@ class Bench:
         self.params = params
         self.workspace = workspace
         self.store = store
+
+    @classmethod
+    def of(cls, project: Path) -> Self:
+        workspace = first_run(project)
+        return cls(small_params(project), workspace, ModelStore(workspace))
 
     def record(self, candidate: str = "popularity", dataset: str = "shop", data: str = "ab12.dir") -> Record:
         params = self.params.model_copy(update={"dataset": dataset})

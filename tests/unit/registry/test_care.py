@@ -25,18 +25,30 @@ from rectory.params.sections import GcParams
 from rectory.registry import glance
 from rectory.registry.store import ModelStore, Version
 from rectory.workspace import Workspace
-from tests.unit.registry.conftest import Bench
+from tests.unit.registry.conftest import Bench, copied
 
 NOTHING_KEPT = GcParams(keep_runs=1, keep_days=0, keep_versions=1, keep_snapshots=1)
 
 
-@pytest.fixture
-def seated(bench: Bench) -> Bench:
+@pytest.fixture(scope="module")
+def seated_project(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three versions; the third is champion, the first was."""
+    project = copied(finished_run, tmp_path_factory.mktemp("seated") / "project")
+    bench = Bench.of(project)
     made = [bench.register(data=f"{n}{n}12.dir") for n in "abc"]
     bench.store.promote(made[0], "first", by="test")
     bench.store.promote(made[2], "better", by="test")
     bench.store.challenge(made[2])
+    return project
+
+
+@pytest.fixture
+def starting(seated_project: Path) -> Path:
+    return seated_project
+
+
+@pytest.fixture
+def seated(bench: Bench) -> Bench:
     return bench
 
 

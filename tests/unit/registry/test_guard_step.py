@@ -16,13 +16,13 @@ from rectory.evaluation.outcomes import keep_lists, kept_lists
 from rectory.files import read_json, read_parquet
 from rectory.params import Params
 from rectory.registry import audit
-from rectory.registry.store import blocked
+from rectory.registry.store import ModelStore, blocked
 from rectory.serving.event_log import EventLog
 from rectory.serving.store import URL_VARIABLE, Store
 from rectory.serving.types import Answer, Event, Request, Shown
 from rectory.workspace import Workspace
 from tasks import guard, score, shadow
-from tests.unit.registry.conftest import Bench
+from tests.unit.registry.conftest import Bench, copied
 
 USERS = 150
 
@@ -34,12 +34,27 @@ def lists_of(rows: pd.DataFrame, users: list[str]) -> pd.DataFrame:
     return first.assign(rank=rank)[rank <= 10][["user_id", "rank", "item_id"]]
 
 
-@pytest.fixture
-def two(bench: Bench) -> tuple[str, str]:
-    """Versions of the champion and of the one before."""
+@pytest.fixture(scope="module")
+def project_of_two(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Has a champion and one before."""
+    project = copied(finished_run, tmp_path_factory.mktemp("two") / "project")
+    bench = Bench.of(project)
     before, now = bench.register(), bench.register(data="cd34.dir")
     bench.store.promote(before, "first", by="test")
     bench.store.promote(now, "second", by="test")
+    return project
+
+
+@pytest.fixture
+def starting(project_of_two: Path) -> Path:
+    return project_of_two
+
+
+@pytest.fixture
+def two(store: ModelStore) -> tuple[str, str]:
+    """Versions of the champion and of the one before."""
+    now, before = store.champion(), store.previous()
+    assert now is not None and before is not None
     return now.version, before.version
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -17,6 +18,7 @@ from rectory.registry.reproduce import reproduce
 from rectory.registry.store import ModelStore, Version, blocked
 from rectory.workspace import Workspace
 from tasks import history, live, promote, recipe, refit, register, renew, score
+from tests.unit.registry.conftest import copied, first_run, small_params
 
 
 def refitted(params: Params, workspace: Workspace) -> renew.Renewed:
@@ -44,18 +46,35 @@ def later(workspace: Workspace, params: Params, name: str, moment: str) -> tuple
     return then, other
 
 
-@pytest.fixture
-def params(params: Params) -> Params:
-    """Two candidates are enough, and each costs a second."""
+def two_candidates(project: Path) -> Params:
+    """Two are enough, and each costs a second."""
+    params = small_params(project)
     kept = {name: one for name, one in params.train.candidates.items() if name != "popularity_recent"}
     return params.model_copy(update={"train": params.train.model_copy(update={"candidates": kept})})
 
 
 @pytest.fixture
-def judged(params: Params, workspace: Workspace) -> Workspace:
-    """The run has a champion."""
+def params(project: Path) -> Params:
+    return two_candidates(project)
+
+
+@pytest.fixture(scope="module")
+def judged_project(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its run has a champion."""
+    project = copied(finished_run, tmp_path_factory.mktemp("judged") / "project")
+    params, workspace = two_candidates(project), first_run(project)
     register.run(params, workspace)
     assert promote.run(params, workspace).promoted
+    return project
+
+
+@pytest.fixture
+def starting(judged_project: Path) -> Path:
+    return judged_project
+
+
+@pytest.fixture
+def judged(workspace: Workspace) -> Workspace:
     return workspace
 
 
