@@ -56,6 +56,9 @@ def test_a_version_carries_its_lineage_and_its_files(bench: Bench, workspace: Wo
     measured = read_json(workspace.metrics("personal_frequency"))["metrics"]["ndcg@10"]
     assert run.data.metrics["ndcg_at_10"] == pytest.approx(measured["value"])
     assert run.data.metrics["ndcg_at_10_low"] == pytest.approx(measured["low"])
+    (logged,) = run.outputs.model_outputs
+    model = bench.store.connection.client().get_logged_model(logged.model_id)
+    assert {one.key: one.value for one in model.metrics} == run.data.metrics, "shown beside the model too"
     assert run.data.params["train.seed"] == "42"
     assert [one.dataset.name for one in run.inputs.dataset_inputs] == ["shop"]
 
