@@ -31,7 +31,7 @@ NOTHING_KEPT = GcParams(keep_runs=1, keep_days=0, keep_versions=1, keep_snapshot
 
 
 @pytest.fixture(scope="module")
-def seated_project(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def starting(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three versions; the third is champion, the first was."""
     project = copied(finished_run, tmp_path_factory.mktemp("seated") / "project")
     bench = Bench.of(project)
@@ -40,11 +40,6 @@ def seated_project(finished_run: Path, tmp_path_factory: pytest.TempPathFactory)
     bench.store.promote(made[2], "better", by="test")
     bench.store.challenge(made[2])
     return project
-
-
-@pytest.fixture
-def starting(seated_project: Path) -> Path:
-    return seated_project
 
 
 @pytest.fixture

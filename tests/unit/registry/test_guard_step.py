@@ -35,7 +35,7 @@ def lists_of(rows: pd.DataFrame, users: list[str]) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def project_of_two(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def starting(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Has a champion and one before."""
     project = copied(finished_run, tmp_path_factory.mktemp("two") / "project")
     bench = Bench.of(project)
@@ -43,11 +43,6 @@ def project_of_two(finished_run: Path, tmp_path_factory: pytest.TempPathFactory)
     bench.store.promote(before, "first", by="test")
     bench.store.promote(now, "second", by="test")
     return project
-
-
-@pytest.fixture
-def starting(project_of_two: Path) -> Path:
-    return project_of_two
 
 
 @pytest.fixture

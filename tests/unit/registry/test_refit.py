@@ -59,18 +59,13 @@ def params(project: Path) -> Params:
 
 
 @pytest.fixture(scope="module")
-def judged_project(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def starting(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Its run has a champion."""
     project = copied(finished_run, tmp_path_factory.mktemp("judged") / "project")
     params, workspace = two_candidates(project), first_run(project)
     register.run(params, workspace)
     assert promote.run(params, workspace).promoted
     return project
-
-
-@pytest.fixture
-def starting(judged_project: Path) -> Path:
-    return judged_project
 
 
 @pytest.fixture
