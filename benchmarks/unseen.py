@@ -1,4 +1,4 @@
-"""`python -m benchmarks.unseen [--log NAME] [--seed N]`: the blend against its sources on made-up logs.
+"""`python -m benchmarks.unseen [--log NAME] [--seed N] [--refits]`: the blend against its sources on made-up logs.
 
 Nothing is tuned to them. Fits choose on the validation window; the window after it is scored once. The table is in
 docs/results.md.
@@ -7,8 +7,10 @@ docs/results.md.
 from __future__ import annotations
 
 import argparse
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -21,6 +23,7 @@ from rectory.data.ids import IdMap
 from rectory.features.blocks import feature_block
 from rectory.features.training_set import SECONDS_PER_DAY, FeatureBlock, TrainingSet
 from rectory.metrics.bootstrap import Interval, mean_interval, paired_gain
+from rectory.models.blend import Blend
 from rectory.models.catalogue import build
 from rectory.models.protocol import Recommender
 from rectory.models.validation import K, Validation
@@ -166,8 +169,48 @@ def compare(log: Log, params: BlendParams, seed: int = 42) -> Outcome:
     return Outcome(log.facts, intervals, best, gain, chosen)
 
 
+@dataclass(frozen=True)
+class Refits:
+    """scores: of a blend that ends a window too early, refitted with its ranker and with a new one, on the test window.
+
+    gain: with its ranker over with a new one, paired; None: its ranker has no trees, so the two are one.
+    """
+
+    scores: dict[str, Interval]
+    gain: Interval | None
+
+
+def compare_refits(log: Log, params: BlendParams, seed: int = 42) -> Refits:
+    """What a ranker that is trained anew is worth in a refit: of a fit that has not seen the newest window."""
+    test, users = log.asked
+    window = log.train.end - log.train.validation_start
+    measured = Blend(params, seed, 5000).fit(
+        log.train.until(log.train.validation_start, log.train.validation_start - window)
+    )
+    chosen = measured.report.chosen
+    scores = {
+        "as it was measured": _scores(measured, test, users),
+        "a new ranker": _scores(Blend(params, seed, 5000).refit(log.train, chosen), test, users),
+    }
+    gain = None
+    if chosen["trees"]:
+        with tempfile.TemporaryDirectory() as folder:
+            measured.save(Path(folder))
+            kept = Blend(params, seed, 5000).refit_keeping(log.train, chosen, Path(folder))
+        scores["its own ranker"] = _scores(kept, test, users)
+        gain = paired_gain(scores["its own ranker"], scores["a new ranker"], _SAMPLES, 0).relative
+    return Refits({name: mean_interval(of, _SAMPLES, 0) for name, of in scores.items()}, gain)
+
+
 def _scores(model: Recommender, test: Validation, users: Array) -> Float64Array:
     return test.of_lists(model.recommend(users, K, exclude=test.exclude).items)
+
+
+def _table(what: str, scores: dict[str, Interval], title: str) -> Table:
+    table = Table(what, "nDCG@10 [95%]", title=title)
+    for name, value in sorted(scores.items(), key=lambda one: -one[1].value):
+        table.add_row(name, f"{value.value:.4f} [{value.low:.4f}, {value.high:.4f}]")
+    return table
 
 
 def main() -> None:
@@ -175,14 +218,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.unseen", description="The blend on made-up logs.")
     parser.add_argument("--log", action="append", choices=LOGS, help=f"repeat; default: {' and '.join(LOGS)}")
     parser.add_argument("--seed", type=int, default=0, help="of the log")
+    parser.add_argument("--refits", action="store_true", help="what a new ranker is worth in a refit")
     given = parser.parse_args()
     console = Console()
     for name in given.log or LOGS:
-        found = compare(LOGS[name](given.seed), BlendParams(kind="blend"))
-        table = Table("candidate", "nDCG@10 [95%]", title=f"{name}: {found.facts}")
-        for candidate, value in sorted(found.scores.items(), key=lambda one: -one[1].value):
-            table.add_row(candidate, f"{value.value:.4f} [{value.low:.4f}, {value.high:.4f}]")
-        console.print(table)
+        log, params = LOGS[name](given.seed), BlendParams(kind="blend")
+        if given.refits:
+            refits = compare_refits(log, params)
+            console.print(_table("blend", refits.scores, f"{name}: {log.facts}"))
+            gain = refits.gain
+            told = "no trees" if gain is None else f"{gain.value:+.1%} [{gain.low:+.1%}, {gain.high:+.1%}]"
+            console.print(f"its own ranker over a new one: {told}")
+            continue
+        found = compare(log, params)
+        console.print(_table("candidate", found.scores, f"{name}: {found.facts}"))
         console.print(
             f"blend over {found.best}: {found.gain.value:+.4f} [{found.gain.low:+.4f}, {found.gain.high:+.4f}]; "
             f"{found.chosen}"

@@ -38,7 +38,7 @@ from rectory.params import Params, dump_params
 from rectory.registry.pieces import Pieces, is_done, key_of, note_done, tables_digest
 from rectory.registry.policies import DEFAULT_POLICIES, Turn, policy_of
 from rectory.registry.recipes import Recipe
-from rectory.registry.served import Served, recipe_of, served_by, wanted
+from rectory.registry.served import Served, as_trained, recipe_of, served_by, wanted
 from rectory.reporting.backtest_build import write_backtest_report
 from rectory.reporting.backtest_terminal import summary_rows
 from rectory.workspace import Backtest, Workspace
@@ -319,18 +319,19 @@ def _serve(scene: _Scene, turns: dict[str, list[Turn]]) -> dict[str, dict[str, S
     """Policy -> date -> model that serves; recipes that are to be fitted again are."""
     seats = {turn.seat.model: turn.seat for name, of in turns.items() if policy_of(name).refit for turn in of}
     recipes = {model: recipe_of(seat, scene.backtest, scene.params) for model, seat in seats.items()}
-    by_name = {recipe.name: recipe for recipe in recipes.values()}
+    by_name = {recipe.name: (recipe, as_trained(seats[model])) for model, recipe in recipes.items()}
     served = {name: served_by(policy_of(name), of_policy, recipes) for name, of_policy in turns.items()}
     again = {model.name: model for by_date in served.values() for model in by_date.values() if model.recipe}
-    futures = [_refit(scene, model, by_name[str(model.recipe)]) for model in again.values()]
+    futures = [_refit(scene, model, *by_name[str(model.recipe)]) for model in again.values()]
     for future in futures:
         future.result()
     return served
 
 
-def _refit(scene: _Scene, model: Served, recipe: Recipe) -> Any:
+def _refit(scene: _Scene, model: Served, recipe: Recipe, fitted: Served) -> Any:
+    """fitted: the model that the recipe is of."""
     workspace = scene.backtest.date(model.date)
-    write_json(workspace.recipe(recipe.name), recipe.told)
+    recipe.lay_out(workspace, fitted.folder(scene.backtest))
     as_of = scene.moment(model.date).isoformat()
     key = partial(scene.pieces.refit, scene.data(model.date), as_of, recipe.told)
     job = _Job(f"{model.piece} {model.date}", workspace, model.piece, key)

@@ -247,6 +247,10 @@ class Workspace:
         """A candidate's params with what an earlier fit chose: what the step refit fits again."""
         return self.root / "recipes" / f"{safe_name(name, 'recipe')}.json"
 
+    def kept(self, recipe: str) -> Path:
+        """Files of the model that the recipe is of, which its refits take over as they are."""
+        return self.root / "recipes" / safe_name(recipe, "recipe")
+
     def refitted(self, name: str) -> Path:
         """Bundle of a recipe, fitted on the history."""
         return self.root / "refits" / safe_name(name, "recipe")

@@ -10,6 +10,7 @@ from rectory.features.training_set import TrainingSet
 from rectory.files import read_json
 from rectory.models.bundle import Bundle, read_titles
 from rectory.models.catalogue import build
+from rectory.models.protocol import SupportsKeptPart
 from rectory.params import Params
 from rectory.params.candidates import CandidateParams
 from rectory.workspace import Workspace
@@ -30,7 +31,11 @@ def run(params: Params, workspace: Workspace, recipe: str) -> Refitted:
     told = read_json(workspace.recipe(recipe))
     candidate: CandidateParams = TypeAdapter(CandidateParams).validate_python(told["params"])
     train = TrainingSet.load(workspace.history)
-    model = build(candidate, told["seed"], told["validation_users"]).refit(train, told["chosen"])
+    model, kept = build(candidate, told["seed"], told["validation_users"]), workspace.kept(recipe)
+    if "kept" in told and isinstance(model, SupportsKeptPart):
+        model.refit_keeping(train, told["chosen"], kept)
+    else:
+        model.refit(train, told["chosen"])
     titles = read_titles(workspace.tables)
     bundle = Bundle.of(told["candidate"], candidate.kind, model, train, titles=titles, dataset=params.dataset)
     bundle.save(workspace.refitted(recipe))

@@ -6,6 +6,7 @@ before it, and what they then proposed is held against what came true in it. See
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -43,10 +44,10 @@ from rectory.models.topk import pairs_of, rank_pairs, rank_shared
 from rectory.models.validation import METRIC, Validation
 from rectory.params.candidates import BlendParams, SourceParams
 
+_LOG = logging.getLogger(__name__)
+_RANKER = "ranker.txt"
 _FILL = -100.0
 """Score of what no source proposed, below every log odds; popularity orders it."""
-
-
 _NEWER = ", newer"
 """Ends the name of a source as the newest window would set it, beside the same source as the window before it did."""
 _USUAL_WINDOW_DAYS = 28.0
@@ -148,6 +149,20 @@ class Blend(Fitted):
     def refit(self, train: TrainingSet, chosen: dict[str, Any]) -> Self:
         return self._finish(train, chosen, [])
 
+    @classmethod
+    def kept_files(cls) -> tuple[str, ...]:
+        return (_RANKER,)
+
+    def refit_keeping(self, train: TrainingSet, chosen: dict[str, Any], kept: Path) -> Self:
+        """The sources are fitted again, once; past windows, which only a new ranker would need, are not looked at."""
+        settings = chosen["sources"]
+        ranker = Ranker((kept / _RANKER).read_text(encoding="utf-8"))
+        if not self._stand(train, list(settings), chosen["best"], ranker):
+            _LOG.warning("the ranker looks at other columns than today's log has: it is trained anew")
+            return self.refit(train, chosen)
+        self._sources = self._fit_sources(train, settings)
+        return self
+
     def warm_fit(self, train: TrainingSet, earlier: Earlier) -> Self:
         """Keep the earlier ranker and all that was chosen; sources go on where they can and are fitted anew elsewhere.
 
@@ -158,10 +173,7 @@ class Blend(Fitted):
         settings: dict[str, Any] = earlier.report.chosen["sources"]
         if gone := sorted(set(settings) - set(switched_on(self._params, train)[0])):
             raise CannotContinue(f"its source {gone[0]} has nothing to say of today's log")
-        self._sources = {name: self._build(name) for name in settings}
-        self._history, self._window_days = History.of(train, days_of(train)), days_of(train)
-        self._best, self._ranker = before._best, before._ranker
-        if self._ranker is not None and self._ranker.columns != ranker_columns(self._moment.names):
+        if not self._stand(train, list(settings), before._best, before._ranker):
             raise CannotContinue("its ranker looks at other columns than today's log has")
 
         def source(name: str) -> Recommender:
@@ -181,6 +193,17 @@ class Blend(Fitted):
         told += [f"the ranker of {earlier.report.chosen['trees']} trees is kept"] if self._ranker is not None else []
         self._report = replace(earlier.report, start="; ".join(told))
         return self
+
+    def _stand(self, train: TrainingSet, names: list[str], best: str, ranker: Ranker | None) -> bool:
+        """All but the fitted sources, with a ranker that is there; False: it looks at other columns than `train` has.
+
+        Args:
+            names: of the sources.
+        """
+        self._sources = {name: self._build(name) for name in names}
+        self._history, self._window_days = History.of(train, days_of(train)), days_of(train)
+        self._best, self._ranker = best, ranker
+        return ranker is None or ranker.columns == ranker_columns(self._moment.names)
 
     def before_validation(self, train: TrainingSet, chosen: dict[str, Any]) -> Blend:
         """This blend as it would have stood at the start of the validation window: sources of then, the ranker of now.
@@ -375,7 +398,7 @@ class Blend(Fitted):
             },
         )
         if self._ranker is not None:
-            (folder / "ranker.txt").write_text(self._ranker.text, encoding="utf-8")
+            (folder / _RANKER).write_text(self._ranker.text, encoding="utf-8")
         (folder / "history").mkdir()
         self._history.save(folder / "history")
         for name, source in self._sources.items():
@@ -390,7 +413,7 @@ class Blend(Fitted):
             kind = model._params.sources[name].kind
             model._sources[name] = model_class(kind).load(folder / "sources" / name)
         model._history = History.load(folder / "history")
-        text = folder / "ranker.txt"
+        text = folder / _RANKER
         model._ranker = Ranker(text.read_text(encoding="utf-8")) if text.is_file() else None
         model._best = facts["best"]
         model._window_days = facts.get("window_days", _USUAL_WINDOW_DAYS)

@@ -196,6 +196,23 @@ class SupportsWarmStart(Protocol):
 
 
 @runtime_checkable
+class SupportsKeptPart(Protocol):
+    """Has a part that ages slower than the rest: a refit takes it from the fit that was measured, as it is."""
+
+    @classmethod
+    def kept_files(cls) -> tuple[str, ...]:
+        """Files of `save` that hold that part; a model that has not got it writes none."""
+        ...
+
+    def refit_keeping(self, train: TrainingSet, chosen: dict[str, Any], kept: Path) -> Self:
+        """`refit` but for the part that lies in the folder `kept`.
+
+        Where that part does not suit this training set, it is fitted anew too.
+        """
+        ...
+
+
+@runtime_checkable
 class SupportsExplain(Protocol):
     """Can say why."""
 

@@ -66,13 +66,14 @@ def plan(params: Params, workspace: Workspace, store: ModelStore) -> Renewal:
     why = _refusal(params, card, workspace, store, measured)
     if why or fit is None:
         return Renewal(refit_of=measured.version, why=why or f"version {measured.version} has no {FIT_FILE}")
-    told = Recipe.of(params, measured.candidate, read_json(fit)["chosen"])
-    lineage = refit_lineage(params, card, data, workspace.lock_file, told.told, refit_of=measured.lineage_key)
+    bundle = store.bundle_folder(measured)
+    asked = Recipe.of(params, measured.candidate, read_json(fit)["chosen"], bundle)
+    lineage = refit_lineage(params, card, data, workspace.lock_file, asked.told, refit_of=measured.lineage_key)
     known = store.find(lineage.key)
     if known is not None and store.fault(known) is None:
         return Renewal(refit_of=measured.version, version=known.version)
-    write_json(workspace.recipe(told.name), told.told)
-    return Renewal(told.name, measured.version)
+    asked.lay_out(workspace, bundle)
+    return Renewal(asked.name, measured.version)
 
 
 def _refusal(params: Params, card: Card, workspace: Workspace, store: ModelStore, measured: Version) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rectory.data.snapshots import checkout as checkout_data
 from rectory.errors import StoreError, UsageError
-from rectory.files import read_json, tree_digests, write_json
+from rectory.files import read_json, tree_digests
 from rectory.models.warm_start import Plan, lay_out
 from rectory.registry.environment import machine
 from rectory.registry.lineage import lock_hash
@@ -139,7 +139,8 @@ class _Rebuilding:
             plan = Plan(parent_of(version))
             lay_out(run.parent(candidate), plan, before.model(candidate), before.fit_report(candidate))
         if self.recipe is not None:
-            write_json(run.recipe(self.recipe.name), self.recipe.told)
+            # A refit keeps its measured version as long as it is kept itself.
+            self.recipe.lay_out(run, store.bundle_folder(store.measured(version)))
             steps = (("tasks.history",), ("tasks.refit", self.recipe.name))
         for command in steps:
             self.announce(" ".join(command))

@@ -42,7 +42,7 @@ class Served:
 def recipe_of(seat: Kept, backtest: Backtest, params: Params) -> Recipe:
     """The seat's recipe with what its fit chose. Seats that agree in both share one, and so share its refits."""
     chosen = read_json(backtest.date(seat.version).fit_report(seat.candidate))["chosen"]
-    return Recipe.of(params, seat.candidate, chosen)
+    return Recipe.of(params, seat.candidate, chosen, as_trained(seat).folder(backtest))
 
 
 def served_by(policy: Policy, turns: Sequence[Turn], recipes: Mapping[str, Recipe]) -> dict[str, Served]:
@@ -52,11 +52,11 @@ def served_by(policy: Policy, turns: Sequence[Turn], recipes: Mapping[str, Recip
         recipes: model name of a seat -> its recipe; needed for policies with refits.
     """
     if not policy.refit:
-        return {turn.date: of(turn.seat) for turn in turns}
+        return {turn.date: as_trained(turn.seat) for turn in turns}
     return {turn.date: Served(turn.date, turn.seat.candidate, recipes[turn.seat.model].name) for turn in turns}
 
 
-def of(kept: Kept) -> Served:
+def as_trained(kept: Kept) -> Served:
     return Served(kept.version, kept.candidate)
 
 
@@ -73,7 +73,7 @@ def wanted(
         until_then: Served | None = None
         for turn in of_policy:
             now = served[policy][turn.date]
-            kept = [of(one) for one in (turn.before, turn.newest, turn.challenger) if one is not None]
+            kept = [as_trained(one) for one in (turn.before, turn.newest, turn.challenger) if one is not None]
             models = [now, *kept, *([] if until_then is None else [until_then])]
             found.setdefault(turn.date, {}).update({model.name: model for model in models})
             until_then = now

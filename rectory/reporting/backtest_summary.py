@@ -15,7 +15,7 @@ from rectory.files import read_json, read_parquet
 from rectory.metrics.bootstrap import Gain
 from rectory.params import Params
 from rectory.registry.policies import Kept, Turn, policy_of
-from rectory.registry.served import Served, of
+from rectory.registry.served import Served, as_trained
 from rectory.reporting.words import DASH
 from rectory.workspace import Backtest, Workspace
 
@@ -156,9 +156,9 @@ def _turns(played: Played, policy: str, later: _Later) -> list[Facts]:
         now = played.served[policy][turn.date]
         decided = met = None
         if turn.before is not None and turn.challenger is not None and turn.challenger != turn.before:
-            met = later.gain(turn.date, of(turn.challenger), of(turn.before))
+            met = later.gain(turn.date, as_trained(turn.challenger), as_trained(turn.before))
             decided = None if met is None else accounts.decision_verdict(turn.promoted, met)
-        lost = None if until_then is None else later.gain(turn.date, of(turn.newest), until_then)
+        lost = None if until_then is None else later.gain(turn.date, as_trained(turn.newest), until_then)
         found.append(
             {
                 "date": turn.date,

@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 from rectory.files import tree_digests
 from rectory.models.bundle import Bundle
 from rectory.models.catalogue import build, kinds, model_class
-from rectory.models.protocol import NO_ITEM, ScoresPairs, SupportsExplain
+from rectory.models.protocol import NO_ITEM, ScoresPairs, SupportsExplain, SupportsKeptPart
 from rectory.params.candidates import CandidateParams
 from tests.conformance.synthetic import favourite_of, training_set, two_tastes
 
@@ -200,18 +200,40 @@ def test_ties_go_to_the_smaller_code(entry):
             assert cold == list(range(2, 2 + len(cold)))
 
 
+def digests(model, folder):
+    """Of the files that the model saves in a new folder."""
+    folder.mkdir()
+    model.save(folder)
+    return tree_digests(folder)
+
+
 def test_two_fits_give_equal_bytes(entry, train, fitted, tmp_path):
-    for name, model in (("one", fitted), ("two", entry.model().fit(train))):
-        (tmp_path / name).mkdir()
-        model.save(tmp_path / name)
-    assert tree_digests(tmp_path / "one") == tree_digests(tmp_path / "two")
+    assert digests(fitted, tmp_path / "one") == digests(entry.model().fit(train), tmp_path / "two")
 
 
 def test_refit_with_what_was_chosen_gives_the_bytes_of_fit(entry, train, fitted, tmp_path):
-    for name, model in (("one", fitted), ("two", entry.model().refit(train, fitted.report.chosen))):
-        (tmp_path / name).mkdir()
-        model.save(tmp_path / name)
-    assert tree_digests(tmp_path / "one") == tree_digests(tmp_path / "two")
+    again = entry.model().refit(train, fitted.report.chosen)
+    assert digests(fitted, tmp_path / "one") == digests(again, tmp_path / "two")
+
+
+KEEPING = [entry for entry in ENTRIES if issubclass(model_class(entry.kind), SupportsKeptPart)]
+
+
+@pytest.mark.parametrize("entry", KEEPING, ids=names, indirect=True)
+def test_a_refit_that_keeps_a_part_of_this_very_fit_gives_its_bytes(entry, train, fitted, tmp_path):
+    whole = digests(fitted, tmp_path / "fit")
+    assert set(fitted.kept_files()) <= set(whole)
+    again = entry.model().refit_keeping(train, fitted.report.chosen, tmp_path / "fit")
+    assert digests(again, tmp_path / "again") == whole
+
+
+@pytest.mark.parametrize("entry", KEEPING, ids=names, indirect=True)
+def test_a_part_that_does_not_suit_the_log_any_more_is_fitted_anew(entry, fitted, tmp_path):
+    bare, chosen = two_tastes(repeats=True, features=False), fitted.report.chosen
+    digests(fitted, tmp_path / "fit")
+    again = entry.model().refit_keeping(bare, chosen, tmp_path / "fit")
+    anew = entry.model().refit(bare, chosen)
+    assert digests(again, tmp_path / "again") == digests(anew, tmp_path / "anew")
 
 
 def test_single_pairs_score_as_lists_do(fitted):

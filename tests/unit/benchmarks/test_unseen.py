@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.unseen import LOGS, Log, compare, priced_shop, sparse_log
+from benchmarks.unseen import LOGS, Log, compare, compare_refits, priced_shop, sparse_log
 from rectory.params.candidates import BlendParams
 
 
@@ -46,12 +46,23 @@ def test_no_row_of_the_test_window_is_in_training(shop: Log, sparse: Log) -> Non
         assert 0.05 < 1 - len(log.train.user) / len(log.whole.user) < 0.15
 
 
+SOURCES = {
+    "own": {"kind": "personal_frequency", "half_lives_days": [30]},
+    "recent": {"kind": "popularity", "windows_days": [30]},
+}
+SMALL = BlendParams.model_validate({"kind": "blend", "sources": SOURCES, "windows": 2, "trees": 20})
+
+
+def test_refits_are_held_against_each_other_and_what_they_come_from(shop: Log) -> None:
+    found = compare_refits(shop, SMALL)
+    assert set(found.scores) == {"as it was measured", "a new ranker", "its own ranker"}
+    assert found.gain is not None and found.gain.low <= found.gain.value <= found.gain.high
+    newest = min(found.scores["a new ranker"].value, found.scores["its own ranker"].value)
+    assert newest > found.scores["as it was measured"].value, "the newest window is worth knowing"
+
+
 def test_a_comparison_names_the_best_source_and_the_gain_over_it(shop: Log) -> None:
-    sources = {
-        "own": {"kind": "personal_frequency", "half_lives_days": [30]},
-        "recent": {"kind": "popularity", "windows_days": [30]},
-    }
-    found = compare(shop, BlendParams.model_validate({"kind": "blend", "sources": sources, "windows": 2, "trees": 20}))
+    found = compare(shop, SMALL)
     assert set(found.scores) == {"blend", "own", "recent"}
     assert found.best == "own"
     assert found.gain.value == pytest.approx(found.scores["blend"].value - found.scores["own"].value, abs=1e-9)

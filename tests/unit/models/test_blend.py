@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -265,3 +266,28 @@ def test_what_is_kept_learns_from_what_the_sources_as_set_anew_would_have_propos
     assert model._ranker is not None
     assert anew._ranker is not None
     assert model._ranker.text == anew._ranker.text
+
+
+def test_a_refit_fits_the_sources_on_all_rows_and_takes_the_trees_as_they_are(tmp_path: Path) -> None:
+    train = two_tastes(repeats=True)
+    half = train.until(train.validation_start, train.validation_start - (train.end - train.validation_start))
+    fitted = Blend(params(), 7, 100).fit(half)
+    assert fitted.report.chosen["trees"] > 0
+    (tmp_path / "half").mkdir()
+    fitted.save(tmp_path / "half")
+    asked: list[float] = []
+
+    class Spy(Blend):
+        def _fit_sources(self, window, settings):  # type: ignore[no-untyped-def]
+            asked.append(window.end)
+            return super()._fit_sources(window, settings)
+
+    again = Spy(params(), 7, 100).refit_keeping(train, fitted.report.chosen, tmp_path / "half")
+    assert asked == [train.end]
+    assert again._ranker is not None and fitted._ranker is not None
+    assert again._ranker.text == fitted._ranker.text
+    anew = Blend(params(), 7, 100).refit(train, fitted.report.chosen)
+    assert anew._ranker is not None and anew._ranker.text != again._ranker.text
+    for name, source in anew.parts.items():
+        users = np.arange(59, dtype=np.int32)
+        np.testing.assert_array_equal(again.parts[name].recommend(users, 5).items, source.recommend(users, 5).items)
