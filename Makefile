@@ -55,15 +55,16 @@ format: setup-dev  ## Rewrite files in the house style
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-# A file stays on one worker: its tests share an installation. (xdist 3.8's groups do nothing under pytest 9.2.) In the
-# order of the folders, so that the long files come first.
-TWO_WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
+# One more than two cores: tests of servers wait much of the time. A file stays on one worker: its tests share an
+# installation. (xdist 3.8's groups do nothing under pytest 9.2.) In the order of the folders, so that the long files
+# come first.
+WORKERS := -n 3 --dist loadfile --no-loadscope-reorder
 
 test: check  ## Set-up, all checks, the default test suite (real ML-100K run included)
-	@$(BIN)/pytest $(TWO_WORKERS)
+	@$(BIN)/pytest $(WORKERS)
 
 test-long: setup-dev  ## Backtests, a Dask cluster, a tuning, killed and gone on with (two minutes)
-	@$(BIN)/pytest $(TWO_WORKERS) -m long
+	@$(BIN)/pytest $(WORKERS) -m long
 
 test-team: setup-dev  ## A team's installation: both servers on PostgreSQL, models and data on an S3 API (four minutes)
 	@$(BIN)/pytest -m "" tests/flows/test_up_on_postgres.py -k "not wrong_password"
@@ -72,7 +73,7 @@ test-operations: setup-dev  ## Real servers under fire: PostgreSQL, S3, kill -9 
 	@$(BIN)/pytest -m "" tests/flows/test_up.py tests/flows/test_up_on_postgres.py tests/faults/test_servers.py tests/faults/test_worker.py
 
 test-all: check  ## The default suite, test-long and the slow real-data suite
-	@$(BIN)/pytest $(TWO_WORKERS) -m ""
+	@$(BIN)/pytest $(WORKERS) -m ""
 
 bench: setup-dev  ## Seconds, memory and ratios on both data sets
 	@$(BIN)/python -m benchmarks

@@ -15,9 +15,10 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from ruamel.yaml import YAML
@@ -26,11 +27,15 @@ from flows.local_server import QUIET, free_port
 from rectory.registry import audit
 from rectory.registry.store import ModelStore
 from rectory.workspace import Workspace
+from tests import waiting
 from tests.shop import ROOT, make_project
-from tests.waiting import until
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
 
 BIN = Path(sys.executable).parent
-PATIENCE = 600.0
+# A look is a question to the server, which has flows to serve meanwhile on the same cores.
+until = partial(waiting.until, every=0.3)
 KEPT = ("personal_frequency",)
 
 
@@ -137,12 +142,8 @@ class Station:
     url: str
     environment: dict[str, str]
     inbox: Inbox
+    client: SyncPrefectClient
     processes: list[subprocess.Popen[str]] = field(default_factory=list)
-
-    def client(self) -> Any:
-        from prefect.client.orchestration import SyncPrefectClient
-
-        return SyncPrefectClient(self.url)
 
     def rectory(self, *arguments: str, code: int = 0) -> str:
         return self.command(sys.executable, "-m", "cli.main", *arguments, code=code)
@@ -163,14 +164,12 @@ class Station:
 
     def start(self, name: str, **options: Any) -> str:
         """Ask for a run of a deployment, as the page does; its id."""
-        with self.client() as client:
-            deployment = client.read_deployment_by_name(f"{name}/{name}")
-            parameters = {"options": options} if options else {}
-            return str(client.create_flow_run_from_deployment(deployment.id, parameters=parameters).id)
+        deployment = self.client.read_deployment_by_name(f"{name}/{name}")
+        parameters = {"options": options} if options else {}
+        return str(self.client.create_flow_run_from_deployment(deployment.id, parameters=parameters).id)
 
     def state(self, run: str) -> Any:
-        with self.client() as client:
-            return client.read_flow_run(run).state
+        return self.client.read_flow_run(run).state
 
     def end(self, run: str, name: str = "Completed") -> Any:
         """Wait for a flow run's end; fails unless its state has this name."""
@@ -188,25 +187,22 @@ class Station:
         """Flow runs of a flow, oldest first."""
         from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 
-        with self.client() as client:
-            found = client.read_flow_runs(flow_filter=FlowFilter(name=FlowFilterName(any_=[name])), limit=200)
+        found = self.client.read_flow_runs(flow_filter=FlowFilter(name=FlowFilterName(any_=[name])), limit=200)
         return sorted(found, key=lambda run: run.created)
 
     def logs(self, run: str) -> str:
         from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 
-        with self.client() as client:
-            found = client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run])), limit=200)
+        found = self.client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run])), limit=200)
         return "\n".join(one.message for one in found)
 
     def artifacts(self, run: str) -> dict[str, Any]:
         """Key -> newest artifact of a flow run."""
         from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
-        with self.client() as client:
-            found = client.read_artifacts(
-                artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run])), limit=200
-            )
+        found = self.client.read_artifacts(
+            artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run])), limit=200
+        )
         return {one.key: one for one in sorted(found, key=lambda one: one.created)}
 
     @property
@@ -270,6 +266,8 @@ def healthy(url: str) -> bool:
 @contextmanager
 def station_at(folder: Path) -> Iterator[Station]:
     """Server and deployments in `folder`; schedules make no runs, so that a test knows who started what."""
+    from prefect.client.orchestration import SyncPrefectClient
+
     inbox = Inbox()
     port = free_port(0)
     url = f"http://127.0.0.1:{port}/api"
@@ -293,8 +291,8 @@ def station_at(folder: Path) -> Iterator[Station]:
         "PREFECT_LOGGING_TO_API_BATCH_INTERVAL": "0.5",
     }
     project = small_shop(folder / "project")
-    station = Station(project, url, environment, inbox)
-    with (folder / "server.log").open("w") as log:
+    with (folder / "server.log").open("w") as log, SyncPrefectClient(url) as client:
+        station = Station(project, url, environment, inbox, client)
         server = subprocess.Popen(
             [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
             cwd=folder,

@@ -16,9 +16,8 @@ from flows.deployments import DEPLOYMENTS, POOL
 from flows.limits import LIMITS
 from rectory.files import read_json
 from rectory.registry.store import blocked
-from tests.operations.conftest import Station, set_params
+from tests.operations.conftest import Station, set_params, until
 from tests.shop import ROOT
-from tests.waiting import until
 
 pytestmark = pytest.mark.server
 
@@ -54,10 +53,9 @@ def more_sales(project: Path, days: int, seed: int, *, shifted: bool = False) ->
 
 def deployed(station: Station) -> dict[str, Any]:
     """What stands on the server."""
-    with station.client() as client:
-        deployments = {one.name: one for one in client.read_deployments()}
-        limits = {one.name: one.limit for one in client.read_global_concurrency_limits(limit=50)}
-        answer = client._client.post("/automations/filter", json={})
+    deployments = {one.name: one for one in station.client.read_deployments()}
+    limits = {one.name: one.limit for one in station.client.read_global_concurrency_limits(limit=50)}
+    answer = station.client._client.post("/automations/filter", json={})
     return {
         "deployments": {
             name: (
@@ -86,9 +84,8 @@ def test_deploying_again_changes_nothing_and_keeps_what_an_operator_has_switched
     assert first["deployments"]["tune"][0] == [("0 3 * * 0", False)]
     assert set(first["limits"].values()) == {1}
     assert len(first["automations"]) == sum(len(one.triggers) for one in DEPLOYMENTS)
-    with station.client() as client:
-        tune = client.read_deployment_by_name("tune/tune")
-        client.update_deployment_schedule(tune.id, tune.schedules[0].id, active=True)
+    tune = station.client.read_deployment_by_name("tune/tune")
+    station.client.update_deployment_schedule(tune.id, tune.schedules[0].id, active=True)
     station.rectory("deploy")
     again = deployed(station)
     assert again["deployments"].pop("tune")[0] == [("0 3 * * 0", True)]
@@ -138,8 +135,7 @@ def test_training_starts_the_gate_which_starts_the_scoring_and_people_are_told(s
 def test_a_slot_that_a_killed_run_has_left_on_a_server_that_forgot_it_is_freed(station: Station) -> None:
     from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
 
-    with station.client() as client:
-        client.update_global_concurrency_limit(LIMITS["training"], GlobalConcurrencyLimitUpdate(active_slots=1))
+    station.client.update_global_concurrency_limit(LIMITS["training"], GlobalConcurrencyLimitUpdate(active_slots=1))
     run = station.do("train")
     assert "freed" in station.logs(run)
     assert "Nothing was trained" in station.artifacts(run)["decision"].data
@@ -159,10 +155,9 @@ def test_a_challenger_waits_for_a_person_who_approves_on_the_page(station: Stati
     form = run.state.state_details.run_input_keyset
     assert form, "the page shows a form"
     until(lambda: posts_about(station, "rectory.champion.waiting"), "somebody is asked to look")
-    with station.client() as client:
-        wrong = client.resume_flow_run(run.id, run_input={"answer": "perhaps", "by": "ann"})
-        assert wrong.status.value == "REJECT"
-        client.resume_flow_run(run.id, run_input={"answer": "approve", "by": "ann", "comment": "looks right"})
+    wrong = station.client.resume_flow_run(run.id, run_input={"answer": "perhaps", "by": "ann"})
+    assert wrong.status.value == "REJECT"
+    station.client.resume_flow_run(run.id, run_input={"answer": "approve", "by": "ann", "comment": "looks right"})
     station.end(str(run.id))
     assert station.champion() == "2"
     line = next(line for line in station.audit() if line["event"] == "approved")
@@ -256,12 +251,11 @@ def test_the_server_refuses_what_the_form_forbids(station: Station) -> None:
 
 @pytest.mark.slow
 def test_a_worker_with_older_code_does_nothing_and_says_so(station: Station) -> None:
-    with station.client() as client:
-        deployment = client.read_deployment_by_name("ingest/ingest")
-        before = set((station.folder / "runs").iterdir())
-        from prefect.client.schemas.actions import DeploymentUpdate
+    deployment = station.client.read_deployment_by_name("ingest/ingest")
+    before = set((station.folder / "runs").iterdir())
+    from prefect.client.schemas.actions import DeploymentUpdate
 
-        client.update_deployment(deployment.id, DeploymentUpdate(version="0123456789ab"))
+    station.client.update_deployment(deployment.id, DeploymentUpdate(version="0123456789ab"))
     run = station.start("ingest")
     state = station.end(run, "Failed")
     assert "0123456789ab" in state.message and "git pull" in state.message
@@ -303,7 +297,6 @@ def test_while_a_challenger_waits_the_champions_refit_serves_and_is_scored(stati
     until(lambda: len(completed(station, "score")) == scorings + 1, "the refit has scored")
     workspace = station.folder / "runs" / parameters(completed(station, "score")[-1])["run_id"]
     assert read_json(workspace / "scores" / "summary.json")["model_version"] == refit.version
-    with station.client() as client:
-        client.resume_flow_run(run.id, run_input={"answer": "reject", "by": "ann"})
+    station.client.resume_flow_run(run.id, run_input={"answer": "reject", "by": "ann"})
     station.end(str(run.id))
     assert station.champion() == refit.version

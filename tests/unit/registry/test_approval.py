@@ -20,7 +20,7 @@ from rectory.registry.store import ModelStore, blocked
 from rectory.workspace import Workspace
 from tasks import promote, register
 from tests.shop import ROOT
-from tests.unit.registry.conftest import Bench
+from tests.unit.registry.conftest import Bench, copied, first_run, small_params
 from tests.unit.registry.test_steps import second_run
 
 # An equal model may take the seat, so that there is a challenger that passes.
@@ -33,28 +33,45 @@ def lenient(params: Params, **gate: object) -> Params:
     return parse_params(tree, "params.yaml")
 
 
-def challenged(params: Params, workspace: Workspace, half_life: int = 30) -> tuple[str, Workspace, Params]:
-    """Version of the champion, and a run with its params whose challenger, of another recipe, the gate lets pass."""
-    store = ModelStore(workspace)
-    if store.champion() is None:
-        register.run(params, workspace)
-        promote.run(params, workspace)
-    champion = store.champion()
-    assert champion is not None
+def of_half_life(params: Params, days: int) -> Params:
+    """With another recipe of the candidate that wins."""
     tree = dump_params(params)
-    tree["train"]["candidates"]["personal_frequency"]["half_lives_days"] = [half_life]
-    changed = parse_params(tree, "params.yaml")
-    other = second_run(workspace, f"half-life-{half_life}")
-    register.run(changed, other)
-    return champion.version, other, changed
+    tree["train"]["candidates"]["personal_frequency"]["half_lives_days"] = [days]
+    return parse_params(tree, "params.yaml")
+
+
+def registered_again(params: Params, run: Workspace, name: str) -> Workspace:
+    """A run like `run` whose challenger is registered and not judged yet."""
+    other = second_run(run, name)
+    register.run(params, other)
+    return other
+
+
+@pytest.fixture(scope="module")
+def starting(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its first run has seated a champion, its second has registered a challenger of another recipe."""
+    project = copied(finished_run, tmp_path_factory.mktemp("challenged") / "project")
+    params, first = small_params(project), first_run(project)
+    register.run(params, first)
+    assert promote.run(params, first).promoted
+    registered_again(of_half_life(params, 30), first, "second")
+    return project
+
+
+def challenged(params: Params, workspace: Workspace) -> tuple[str, Workspace, Params]:
+    """Version of the champion, and the second run, whose challenger the gate lets pass, with its params."""
+    champion = ModelStore(workspace).champion()
+    assert champion is not None
+    return champion.version, Workspace(workspace.root.parent / "second", workspace.project), of_half_life(params, 30)
 
 
 def events(workspace: Workspace) -> list[str]:
     return [str(line["event"]) for line in audit.read(workspace)]
 
 
-def test_an_empty_seat_is_filled_without_asking(params: Params, workspace: Workspace) -> None:
-    asking = lenient(params, require_approval=True)
+def test_an_empty_seat_is_filled_without_asking(finished_run: Path, tmp_path: Path) -> None:
+    project = copied(finished_run, tmp_path / "empty")
+    asking, workspace = lenient(small_params(project), require_approval=True), first_run(project)
     register.run(asking, workspace)
     decided = promote.run(asking, workspace)
     assert decided.promoted and decided.waiting is None
@@ -93,8 +110,8 @@ def test_a_no_and_no_answer_in_time_leave_the_champion(params: Params, workspace
     assert not refused.promoted and refused.waiting is None and refused.version == champion
     assert "rejected by ann" in refused.reasons[-1] and "not before the sale ends" in refused.reasons[-1]
 
-    hasty = lenient(params, require_approval=True, approval_hours=1e-6)
-    _, third, hasty = challenged(hasty, workspace, 60)
+    hasty = of_half_life(lenient(params, require_approval=True, approval_hours=1e-6), 60)
+    third = registered_again(hasty, other, "third")
     assert promote.run(hasty, third).waiting is not None
     late = promote.run(hasty, third)
     assert not late.promoted and late.waiting is None
@@ -168,15 +185,13 @@ def test_what_was_rolled_back_does_not_come_back_by_itself(params: Params, works
     assert "sells worse" in str(blocked(store.version(bad)))
     with pytest.raises(UsageError, match="is blocked"):
         store.rollback()
-    again = second_run(other, "again")
-    register.run(easy, again)
+    again = registered_again(easy, other, "again")
     refused = promote.run(easy, again)
     named = [reason for reason in refused.reasons if "is blocked" in reason]
     assert refused.version == champion and named and f"rectory unblock {bad}" in named[0]
     assert store.unblock(store.version(bad), "it was the season", "ann")
     assert blocked(store.version(bad)) is None and not store.unblock(store.version(bad), "again")
-    once_more = second_run(other, "once-more")
-    register.run(easy, once_more)
+    once_more = registered_again(easy, other, "once-more")
     assert promote.run(easy, once_more).version == bad
     assert "unblocked" in events(workspace)
 
@@ -198,8 +213,7 @@ def test_two_promotions_that_race_give_one_judgement_and_the_second_knows_the_fi
     """Two processes on one run, and a third on a run with the same challenger, on a real store."""
     easy = lenient(params)
     champion, second, easy = challenged(easy, workspace)
-    third = second_run(second, "third")
-    register.run(easy, third)
+    third = registered_again(easy, second, "third")
     before = len(events(workspace))
     file = tmp_path / "params.yaml"
     write_json(file, dump_params(easy))
