@@ -6,11 +6,6 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-PHASES = (
-    *("fetch", "validate", "snapshot", "split", "features", "reuse"),
-    *("train", "evaluate", "behave"),
-    *("register", "promote", "score", "drift", "report"),
-)
 _AFTER_TRAINING = ("evaluate", "behave")
 _SIDE_BY_SIDE = ("train", *_AFTER_TRAINING)
 AIM_SHARE = 0.10
@@ -57,14 +52,16 @@ class Overhead:
 
 
 def read_steps(run: Path) -> list[Step]:
-    """The run's timings/*.json in the order of the flow."""
+    """The run's timings/*.json in the order in which the steps first ended, those of candidates together."""
     steps = []
-    for path in (run / "timings").glob("*.json"):
+    first: dict[str, int] = {}
+    for path in sorted((run / "timings").glob("*.json"), key=lambda path: path.stat().st_mtime_ns):
         facts = json.loads(path.read_text(encoding="utf-8"))
         candidate = path.stem.removeprefix(facts["step"]).removeprefix("-")
         numbers = (float(facts[key]) for key in ("seconds", "cpu_seconds", "peak_memory_mb"))
         steps.append(Step(facts["step"], candidate, *numbers))
-    return sorted(steps, key=lambda step: (PHASES.index(step.step), step.candidate))
+        first.setdefault(facts["step"], len(first))
+    return sorted(steps, key=lambda step: (first[step.step], step.candidate))
 
 
 def compute_seconds(steps: list[Step], workers: int) -> float:
