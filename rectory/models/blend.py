@@ -201,6 +201,7 @@ class Blend(Fitted):
             names: of the sources.
         """
         self._sources = {name: self._build(name) for name in names}
+        self.__dict__.pop("_proposing", None)
         self._history, self._window_days = History.of(train, days_of(train)), days_of(train)
         self._best, self._ranker = best, ranker
         return ranker is None or ranker.columns == ranker_columns(self._moment.names)

@@ -85,7 +85,11 @@ def _refusal(params: Params, card: Card, workspace: Workspace, store: ModelStore
     if measured.tags.get("made_by") != lineage.made_by:
         return f"{changed_since(measured, lineage, recipe(params, candidate))}; a version of today must pass the gate"
     as_of = str(read_json(workspace.snapshot)["as_of"])
-    return store.no_refit(params.dataset, measured.version, as_of) or ""
+    if why := store.no_refit(params.dataset, measured.version, as_of):
+        return why
+    # A part of it may go over into the refit.
+    fault = store.fault(measured)
+    return "" if fault is None else f"version {measured.version} is damaged: {fault}"
 
 
 def conclude(params: Params, workspace: Workspace, store: ModelStore, planned: Renewal) -> Renewal:

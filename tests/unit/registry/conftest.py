@@ -72,6 +72,16 @@ def copied(project: Path, target: Path) -> Path:
     return target
 
 
+def damage(store: ModelStore, version: str) -> Path:
+    """Change a byte in the largest file of a version, as a disk may."""
+    folder = store.bundle_folder(store.version(version))
+    victim = max((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+    content = bytearray(victim.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    victim.write_bytes(bytes(content))
+    return victim
+
+
 @pytest.fixture
 def starting(finished_run: Path) -> Path:
     """What each test's project is a copy of; a file whose tests all begin later in the story has its own."""

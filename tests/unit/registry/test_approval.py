@@ -20,7 +20,7 @@ from rectory.registry.store import ModelStore, blocked
 from rectory.workspace import Workspace
 from tasks import promote, register
 from tests.shop import ROOT
-from tests.unit.registry.conftest import Bench, copied, first_run, small_params
+from tests.unit.registry.conftest import Bench, copied, damage, first_run, small_params
 from tests.unit.registry.test_steps import second_run
 
 # An equal model may take the seat, so that there is a challenger that passes.
@@ -132,16 +132,6 @@ def test_a_yes_to_what_was_judged_against_another_champion_seats_nobody(params: 
     assert not refused.promoted and refused.version == third.version
     assert "judged against version" in refused.reasons[-1]
     assert ModelStore(workspace).aliases()["champion"] == third.version
-
-
-def damage(store: ModelStore, version: str) -> Path:
-    """Change a byte in the largest file of a version, as a disk may."""
-    folder = store.bundle_folder(store.version(version))
-    victim = max((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
-    content = bytearray(victim.read_bytes())
-    content[len(content) // 2] ^= 0xFF
-    victim.write_bytes(bytes(content))
-    return victim
 
 
 def test_a_challenger_with_damaged_files_is_refused_and_the_champion_stays(

@@ -18,7 +18,7 @@ from rectory.registry.reproduce import reproduce
 from rectory.registry.store import ModelStore, Version, blocked
 from rectory.workspace import Workspace
 from tasks import history, live, promote, recipe, refit, register, renew, score
-from tests.unit.registry.conftest import copied, first_run, small_params
+from tests.unit.registry.conftest import copied, damage, first_run, small_params
 
 
 def refitted(params: Params, workspace: Workspace) -> renew.Renewed:
@@ -173,6 +173,14 @@ def test_a_recipe_that_would_be_another_today_waits_for_the_gate(params: Params,
     done = refitted(changed, judged)
     assert not done.served and "split" in done.text and "must pass the gate" in done.text
     assert not Renewal.read(judged).recipe
+
+
+def test_of_a_version_with_damaged_files_nothing_is_fitted(params: Params, judged: Workspace) -> None:
+    before = champion(judged)
+    hurt = damage(ModelStore(judged), before.version)
+    done = refitted(params, judged)
+    assert not done.served and "differ from what was registered" in done.text and hurt.name in done.text
+    assert not Renewal.read(judged).recipe and champion(judged).version == before.version
 
 
 def test_lists_of_another_sort_do_not_serve(params: Params, judged: Workspace) -> None:
