@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import shutil
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Self
@@ -21,6 +22,7 @@ from rectory.registry.lineage import CodeGraph, candidate_lineage, run_lineage
 from rectory.registry.record import Record, RunContext, gather
 from rectory.registry.store import ModelStore, Version
 from rectory.workspace import Workspace
+from tasks import promote, register
 from tests.shop import make_project
 
 
@@ -70,6 +72,15 @@ def copied(project: Path, target: Path) -> Path:
             moved = f"UPDATE {table} SET {column} = replace({column}, ?, ?)"
             store.execute(moved, (str(project), str(target)))
     return target
+
+
+def seated_project(finished_run: Path, target: Path, params_of: Callable[[Path], Params]) -> Path:
+    """A copy of the small run's project, whose run has been judged and has seated a champion."""
+    project = copied(finished_run, target)
+    params, run = params_of(project), first_run(project)
+    register.run(params, run)
+    assert promote.run(params, run).promoted
+    return project
 
 
 def damage(store: ModelStore, version: str) -> Path:

@@ -20,7 +20,7 @@ from rectory.registry.store import ModelStore, blocked
 from rectory.workspace import Workspace
 from tasks import promote, register
 from tests.shop import ROOT
-from tests.unit.registry.conftest import Bench, copied, damage, first_run, small_params
+from tests.unit.registry.conftest import Bench, copied, damage, first_run, seated_project, small_params
 from tests.unit.registry.test_steps import second_run
 
 # An equal model may take the seat, so that there is a challenger that passes.
@@ -50,11 +50,8 @@ def registered_again(params: Params, run: Workspace, name: str) -> Workspace:
 @pytest.fixture(scope="module")
 def starting(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Its first run has seated a champion, its second has registered a challenger of another recipe."""
-    project = copied(finished_run, tmp_path_factory.mktemp("challenged") / "project")
-    params, first = small_params(project), first_run(project)
-    register.run(params, first)
-    assert promote.run(params, first).promoted
-    registered_again(of_half_life(params, 30), first, "second")
+    project = seated_project(finished_run, tmp_path_factory.mktemp("challenged") / "project", small_params)
+    registered_again(of_half_life(small_params(project), 30), first_run(project), "second")
     return project
 
 

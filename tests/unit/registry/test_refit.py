@@ -10,15 +10,17 @@ import pytest
 
 from rectory.care.gc import needed_versions
 from rectory.files import read_json, read_parquet, write_json
-from rectory.params import Params
+from rectory.params import Params, dump_params, load_params
+from rectory.params.load import parse_params
 from rectory.params.sections import GcParams
 from rectory.registry import audit
+from rectory.registry.recipes import Recipe
 from rectory.registry.refitting import Renewal
 from rectory.registry.reproduce import reproduce
 from rectory.registry.store import ModelStore, Version, blocked
 from rectory.workspace import Workspace
-from tasks import history, live, promote, recipe, refit, register, renew, score
-from tests.unit.registry.conftest import copied, damage, first_run, small_params
+from tasks import history, live, promote, recipe, refit, register, renew, score, train
+from tests.unit.registry.conftest import damage, seated_project, small_params
 
 
 def refitted(params: Params, workspace: Workspace) -> renew.Renewed:
@@ -61,11 +63,7 @@ def params(project: Path) -> Params:
 @pytest.fixture(scope="module")
 def starting(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Its run has a champion."""
-    project = copied(finished_run, tmp_path_factory.mktemp("judged") / "project")
-    params, workspace = two_candidates(project), first_run(project)
-    register.run(params, workspace)
-    assert promote.run(params, workspace).promoted
-    return project
+    return seated_project(finished_run, tmp_path_factory.mktemp("judged") / "project", two_candidates)
 
 
 @pytest.fixture
@@ -173,6 +171,23 @@ def test_a_recipe_that_would_be_another_today_waits_for_the_gate(params: Params,
     done = refitted(changed, judged)
     assert not done.served and "split" in done.text and "must pass the gate" in done.text
     assert not Renewal.read(judged).recipe
+
+
+def test_the_step_takes_over_what_the_recipe_keeps(judged: Workspace) -> None:
+    sources = {name: {"kind": kind} for name, kind in (("own", "personal_frequency"), ("recent", "popularity"))}
+    tree = dump_params(load_params(judged.params_file))
+    tree["train"]["candidates"]["blend"] |= {"sources": sources, "windows": 2, "trees": 20}
+    params = parse_params(tree, "params.yaml")
+    train.run(params, judged, "blend")
+    fitted, chosen = judged.model("blend"), read_json(judged.fit_report("blend"))["chosen"]
+    assert chosen["trees"] > 0
+    asked = Recipe.of(params, "blend", chosen, fitted)
+    asked.lay_out(judged, fitted)
+    history.run(params, judged)
+    refit.run(params, judged, asked.name)
+    made, ranker = judged.refitted(asked.name), Path("model", "ranker.txt")
+    assert (made / ranker).read_bytes() == (fitted / ranker).read_bytes()
+    assert (made / "seen.npz").read_bytes() != (fitted / "seen.npz").read_bytes(), "it knows the newest rows"
 
 
 def test_of_a_version_with_damaged_files_nothing_is_fitted(params: Params, judged: Workspace) -> None:
