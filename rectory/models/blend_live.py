@@ -10,9 +10,8 @@ from scipy.sparse import csr_array
 from rectory.arrays import Array, Float32Array, Float64Array, Int32Array
 from rectory.models.blend_history import ITEM, PAIR, USER, History, pair_columns
 from rectory.models.blend_proposals import Proposals, scored_by
-from rectory.models.lightfm_hybrid import LightFMHybrid
 from rectory.models.live_history import LiveHistory, SupportsHistory, listed, top_of
-from rectory.models.nearest import top_by_product
+from rectory.models.nearest import SupportsQuery, top_by_product
 from rectory.models.popularity import Popularity
 from rectory.models.protocol import NO_ITEM, Recommender, TopK
 from rectory.models.recency import decay
@@ -33,6 +32,7 @@ class Proposing:
         # Asked once: what a model can is slow to find out.
         self._scored = scored_by(sources)
         self._readers = {name: source for name, source in sources.items() if isinstance(source, SupportsHistory)}
+        self._factored = {name: source for name, source in sources.items() if isinstance(source, SupportsQuery)}
         self._shared: dict[str, tuple[Int32Array, Float32Array]] = {}
 
     def propose(self, history: LiveHistory, exclude: Int32Array | None) -> Proposals:
@@ -42,9 +42,9 @@ class Proposing:
         queries: dict[str, Float32Array] = {}
         for name, source in self._sources.items():
             depth = self._depths[name]
-            if isinstance(source, LightFMHybrid):
-                queries[name] = source.query_for(history)
-                found.append(listed(top_by_product(source, queries[name], depth, exclude, None)))
+            if (factored := self._factored.get(name)) is not None:
+                queries[name] = factored.query_for(history)
+                found.append(listed(top_by_product(factored, queries[name], depth, exclude, None)))
             elif hasattr(source, "history_scores"):
                 every[name] = source.history_scores(history)
                 found.append(listed(top_of(every[name].copy(), depth, exclude, None)))
@@ -73,13 +73,12 @@ class Proposing:
         queries: Mapping[str, Float32Array],
     ) -> Float32Array:
         """(m,) of a source that can score any pair."""
-        source = self._sources[name]
         if name in every:
             return every[name][items]
-        if isinstance(source, LightFMHybrid) and name in queries:
-            return source.factors[items] @ queries[name]
+        if name in queries:
+            return self._factored[name].factors[items] @ queries[name]
         users = np.full(len(items), user, dtype=np.int32)
-        return np.asarray(source.score_pairs(users, items), dtype=np.float32)  # type: ignore[attr-defined]
+        return np.asarray(self._sources[name].score_pairs(users, items), dtype=np.float32)  # type: ignore[attr-defined]
 
     def _same_for_all(
         self, name: str, source: Recommender, user: int, depth: int, exclude: Int32Array | None

@@ -146,11 +146,14 @@ class FactorModel(Fitted):
         self, history: LiveHistory, k: int, *, exclude: Int32Array | None = None, items: Int32Array | None = None
     ) -> TopK:
         """For the user's vector, moved by what was taken since the training."""
+        return top_by_product(self, self.query_for(history), k, exclude, items)
+
+    def query_for(self, history: LiveHistory) -> Float32Array:
+        """(d + 1,) the user's query (or that of the unknown one) with the news of a history folded in."""
         taken, width = history.items[history.news], self._trained.item.shape[1]
-        query = folded_in(
+        return folded_in(
             self._queries[history.user], self._factors, self._usual, taken, np.ones(len(taken)), width=width
         )
-        return top_by_product(self, query, k, exclude, items)
 
     @cached_property
     def _usual(self) -> Usual:

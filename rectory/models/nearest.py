@@ -15,7 +15,7 @@ import numpy as np
 
 from rectory.arrays import Float32Array, Int32Array
 from rectory.files import read_json, write_json
-from rectory.models.live_history import top_of
+from rectory.models.live_history import LiveHistory, top_of
 from rectory.models.protocol import NO_ITEM, Recommender, TopK
 from rectory.models.topk import empty_lists, rank_factors
 
@@ -125,6 +125,15 @@ class SupportsNearest(Protocol):
     def queries(self) -> Float32Array: ...
     @property
     def factors(self) -> Float32Array: ...
+
+
+@runtime_checkable
+class SupportsQuery(SupportsNearest, Protocol):
+    """One that puts a history into a query."""
+
+    def query_for(self, history: LiveHistory) -> Float32Array:
+        """(d,) what the factors are multiplied by for who took this."""
+        ...
 
 
 def by_name(model: Recommender) -> Mapping[str, SupportsNearest]:
