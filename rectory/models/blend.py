@@ -21,7 +21,16 @@ from scipy.sparse import csr_array
 from rectory.arrays import Array, Float32Array, Float64Array, Int32Array
 from rectory.features.training_set import TrainingSet
 from rectory.files import read_json, write_json
-from rectory.models.blend_choice import Choice, Singles, all_pay, choose_trees, core_of, of_today, switched_on
+from rectory.models.blend_choice import (
+    Choice,
+    Singles,
+    choose_trees,
+    core_of,
+    of_today,
+    optional_of,
+    pay,
+    switched_on,
+)
 from rectory.models.blend_history import History
 from rectory.models.blend_live import Proposing, facts_for, ranked
 from rectory.models.blend_moment import Moment, days_of, fitted_side_by_side
@@ -114,26 +123,34 @@ class Blend(Fitted):
     def _worthwhile(
         self, now: Moment, kept: list[str], latest: Examples, past: Examples, validation: Validation
     ) -> tuple[list[str], list[str]]:
-        """Names of the sources to go on with, and why: all of them only if that pays on the validation window.
+        """Names of the sources to go on with, and why: optional ones only if their group pays on the validation window.
 
         Args:
             now: sources as they were fitted before the validation window.
             kept: names of those to choose among.
             latest, past: examples of the validation window and of the one before it.
         """
-        core = core_of({name: self._params.sources[name].kind for name in kept})
-        optional = [name for name in kept if name not in core]
-        if not optional:
-            return core, []
-        choices = []
-        for names in (core, kept):
+        kinds = {name: self._params.sources[name].kind for name in kept}
+
+        def tried(names: list[str]) -> Choice:
             asked = now.narrowed(latest, names)
             singles = Singles.of(validation, asked, names)
             trees = self._params.trees
             ranker = self._train([now.narrowed(past, names)], singles.column, trees, now.only(names).names)
-            choices.append(choose_trees(validation, asked, singles, ranker, trees))
-        pays, told = all_pay(choices[0], choices[1], optional)
-        return (kept if pays else core), [told]
+            return choose_trees(validation, asked, singles, ranker, trees)
+
+        going, groups = core_of(kinds), optional_of(kinds)
+        if not groups:
+            return going, []
+        choice, told = tried(going), []
+        for group in groups:
+            wider = [name for name in kept if name in going or name in group]
+            wide = tried(wider)
+            pays, sentence = pay(choice, wide, group)
+            told.append(sentence)
+            if pays:
+                going, choice = wider, wide
+        return going, told
 
     def _fit_single(self, train: TrainingSet, kept: list[str], notes: list[str]) -> Self:
         """No past window to train a ranker on: the source with the best validation score."""

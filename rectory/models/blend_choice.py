@@ -22,6 +22,7 @@ STAGES = (0, 10, 20, 40, 80, 160, 320, 640)
 """Numbers of trees that validation chooses among; 0 is the best single source as it is."""
 _SAMPLES = 1000
 _CORE = ("lightfm_hybrid", "popularity", "personal_frequency")
+_FACTORS = ("als", "bpr")
 _WORTH = 0.005
 """Relative gain on validation that optional sources must bring."""
 
@@ -88,17 +89,31 @@ def core_of(sources: Mapping[str, str]) -> list[str]:
     return [name for name, kind in sources.items() if kind in _CORE] or list(sources)
 
 
-def all_pay(core: Choice, wide: Choice, optional: list[str]) -> tuple[bool, str]:
-    """Whether the optional sources are worth a fit in each window and a place in each list, in a sentence.
+def optional_of(sources: Mapping[str, str]) -> list[list[str]]:
+    """Names of all others, in the groups that are judged one after another: those of likeness, then factorisations.
 
     Args:
-        core, wide: without and with them, on the same windows.
+        sources: name -> kind.
     """
-    pays = wide.score >= core.score * (1 + _WORTH)
+    core = core_of(sources)
+    groups: tuple[list[str], list[str]] = ([], [])
+    for name, kind in sources.items():
+        if name not in core:
+            groups[kind in _FACTORS].append(name)
+    return [group for group in groups if group]
+
+
+def pay(without: Choice, with_them: Choice, group: list[str]) -> tuple[bool, str]:
+    """Whether some optional sources are worth a fit in each window and a place in each list, in a sentence.
+
+    Args:
+        without, with_them: on the same windows.
+    """
+    pays = with_them.score >= without.score * (1 + _WORTH)
     verdict = "kept" if pays else f"dropped, {_WORTH:.1%} more is asked for what they cost"
     return pays, (
-        f"{', '.join(optional)}: {verdict}. A ranker trained on one past window scores {wide.score:.4f} on the "
-        f"validation window with them and {core.score:.4f} without."
+        f"{', '.join(group)}: {verdict}. A ranker trained on one past window scores {with_them.score:.4f} on the "
+        f"validation window with them and {without.score:.4f} without."
     )
 
 

@@ -221,7 +221,7 @@ class AlsParams(FactorParams):
     kind: Literal["als"]
     alphas: Tries[Annotated[float, Field(gt=0)]] = (1.0, 10.0)
     """Confidences to try of a pair that happened, above the 1 of a pair that did not."""
-    regularizations: Tries[Annotated[float, Field(ge=0)]] = (0.1, 1.0, 10.0)
+    regularizations: Tries[Annotated[float, Field(ge=0)]] = (0.1, 1.0, 10.0, 30.0)
     """L2 penalties on the vectors to try."""
 
     def recipes(self) -> dict[str, tuple[Any, ...]]:
@@ -322,6 +322,15 @@ def _default_sources() -> dict[str, SourceParams]:
             **mixed,
         ),
         "content": ContentParams(kind="content", half_lives_days=(30.0,), lean_on=("popularity",), **mixed),
+        "als": AlsParams(
+            kind="als",
+            max_epochs=12,
+            half_lives_days=(None, 30.0),
+            alphas=(1.0,),
+            regularizations=(30.0, 10.0),
+            popularity_windows_days=(28.0,),
+            popularity_weights=(0.1, 0.3, 1.0),
+        ),
     }
 
 

@@ -12,7 +12,7 @@ from scipy.sparse import csr_array
 
 from rectory.features.training_set import TrainingSet
 from rectory.models.blend import Blend
-from rectory.models.blend_choice import Choice, all_pay, core_of, of_today, switched_on
+from rectory.models.blend_choice import Choice, core_of, of_today, optional_of, pay, switched_on
 from rectory.models.blend_history import ITEM, PAIR, History
 from rectory.models.blend_moment import Moment, days_of
 from rectory.models.blend_proposals import nearness, propose
@@ -107,8 +107,35 @@ def test_optional_sources_must_pay() -> None:
     assert core_of({"a": "lightfm_hybrid", "b": "item_knn", "c": "popularity"}) == ["a", "c"]
     assert core_of({"b": "item_knn"}) == ["b"], "something has to propose"
     core, a_little, clearly = (Choice(10, score, [], [], []) for score in (0.100, 0.1002, 0.102))
-    assert not all_pay(core, a_little, ["b"])[0]
-    assert all_pay(core, clearly, ["b"])[0]
+    assert not pay(core, a_little, ["b"])[0]
+    assert pay(core, clearly, ["b"])[0]
+
+
+def test_optional_sources_are_judged_group_by_group_each_beside_what_was_kept_before(monkeypatch) -> None:
+    """Factors that do not pay take no neighbours with them, and pay or not where neighbours went."""
+    assert optional_of({"a": "als", "c": "content", "e": "ease", "l": "lightfm_hybrid"}) == [["c", "e"], ["a"]]
+    assert optional_of({"a": "als", "l": "lightfm_hybrid"}) == [["a"]]
+    assert optional_of({"a": "als"}) == [], "something has to propose"
+    train = two_tastes(repeats=True)
+    sources = {**SOURCES, "als": {"kind": "als", "components": 4, "max_epochs": 2}}
+    scores = {
+        ("own", "recent"): 0.10,
+        ("own", "recent", "transitions"): 0.12,
+        ("als", "own", "recent", "transitions"): 0.11,
+        ("als", "own", "recent"): 0.11,
+    }
+
+    def choose(validation, latest, singles, ranker, most):  # type: ignore[no-untyped-def]
+        return Choice(10, scores[tuple(singles.scores)], [], [], [])
+
+    monkeypatch.setattr("rectory.models.blend.choose_trees", choose)
+    kept = Blend(params(sources=sources), 7, 100).fit(train).report
+    assert set(kept.chosen["sources"]) == {"own", "recent", "transitions"}
+    assert any(note.startswith("transitions: kept.") for note in kept.notes)
+    assert any(note.startswith("als: dropped") for note in kept.notes)
+    scores["own", "recent", "transitions"] = 0.10
+    kept = Blend(params(sources=sources), 7, 100).fit(train).report
+    assert set(kept.chosen["sources"]) == {"own", "recent", "als"}
 
 
 def test_proposals_are_the_union_with_each_source_s_place() -> None:

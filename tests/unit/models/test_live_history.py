@@ -37,6 +37,7 @@ KINDS = [
     BprParams(kind="bpr", components=8, max_epochs=60, patience=50, learning_rate=0.2),
     LIGHTFM,
     BlendParams(kind="blend", sources={"lightfm": LIGHTFM, "own": PersonalFrequencyParams(kind="personal_frequency")}),
+    BlendParams(kind="blend", sources={"als": AlsParams(kind="als", components=8, max_epochs=3)}),
     BlendParams(kind="blend"),
 ]
 
