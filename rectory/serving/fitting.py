@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from rectory.arrays import BoolArray, Float64Array, Int32Array
 from rectory.features.training_set import TrainingSet
 from rectory.files import replacing
 from rectory.metrics.clustered import clustered_gain
+from rectory.models.catalogue import import_for_fit
 from rectory.models.item_to_item import strongest_per_row
 from rectory.models.nearest import build_nearest
 from rectory.models.neighbours import most_like_items, taken, with_diagonal
@@ -40,6 +42,12 @@ _SHARES = (1.0, 0.5, 0.25)
 _SAMPLES = 500
 _FOLLOWERS = 300
 _ROWS_AT_ONCE = 500_000
+
+
+def import_for_links() -> None:
+    """Import all that `fit_links` imports: before it is called in threads (see `catalogue.import_for_fit`)."""
+    import_for_fit("item_knn")  # likeness is its
+    importlib.import_module("sklearn.utils.extmath")
 
 
 def fit_links(train: TrainingSet, moment_seconds: float, *, vectors: bool = True) -> Links:

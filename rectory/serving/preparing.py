@@ -16,7 +16,7 @@ from rectory.models.catalogue import build
 from rectory.models.protocol import Recommender
 from rectory.params.candidates import CandidateParams
 from rectory.serving.codes import Codes
-from rectory.serving.fitting import Tried, choose_mix, fit_links, sampled
+from rectory.serving.fitting import Tried, choose_mix, fit_links, import_for_links, sampled
 from rectory.serving.links import Links
 from rectory.serving.loading import Ingredients, Rows
 from rectory.serving.mixing import Mix, Settings
@@ -48,6 +48,7 @@ def prepare(
     if not len(before.user) or len(before.user) == len(train.user):
         return fit_links(train, Settings().moment_seconds), Mix.untuned()
     settings = settings_of(train)
+    import_for_links()
     with small_products(), ThreadPoolExecutor(os.cpu_count()) as threads:
         # Side by side: nearly all of it is outside of Python's lock.
         links, links_before = (threads.submit(fit_links, rows, settings.moment_seconds) for rows in (train, before))
