@@ -7,7 +7,7 @@ import pytest
 
 from rectory.features.training_set import SECONDS_PER_DAY
 from rectory.models.blend_history import PAIR, History
-from rectory.models.blend_live import facts_for
+from rectory.models.blend_live import Proposing, facts_for
 from rectory.models.catalogue import build
 from rectory.models.live_history import LiveHistory, SupportsHistory, listed, top_of
 from rectory.params.candidates import (
@@ -83,6 +83,20 @@ def test_news_of_a_stranger_moves_the_list_to_that_taste(params):
         return float(np.mean(items % 2 == 1))
 
     assert share_of_odd((1, 3, 5, 7)) > share_of_odd((0, 2, 4, 6))
+
+
+@pytest.mark.parametrize(
+    "params", [AlsParams(kind="als", components=8, max_epochs=3), LIGHTFM], ids=lambda one: one.kind
+)
+def test_a_blend_s_proposals_are_scored_for_the_history_as_it_is_now(params):
+    train = two_tastes()
+    source = build(params, 0, 100).fit(train)
+    now = history_of(train, 0, more=(1, 3, 5), now=END + 60)
+    proposals = Proposing({"it": source}, {"it": 10}).propose(now, None)
+    expected = source.factors[proposals.item] @ source.query_for(now)
+    np.testing.assert_allclose(proposals.scores[:, 0], expected, rtol=1e-5)
+    night = source.score_pairs(np.zeros(len(proposals.item), dtype=np.int32), proposals.item)
+    assert not np.allclose(proposals.scores[:, 0], night, rtol=1e-3)
 
 
 def test_likeness_of_users_does_not_pretend_to_read_histories():
