@@ -23,7 +23,9 @@ from rectory.features.training_set import TrainingSet
 from rectory.files import read_json, write_json
 from rectory.models.blend_choice import (
     Choice,
+    Curve,
     Singles,
+    at_best,
     choose_trees,
     core_of,
     of_today,
@@ -37,6 +39,7 @@ from rectory.models.blend_moment import Moment, days_of, fitted_side_by_side
 from rectory.models.blend_proposals import Proposals, describe
 from rectory.models.blend_ranker import Examples, Ranker, prior, ranker_columns
 from rectory.models.catalogue import build, import_for_fit, model_class
+from rectory.models.lightgbm_import import import_lightgbm
 from rectory.models.live_history import LiveHistory
 from rectory.models.protocol import (
     NO_ITEM,
@@ -98,59 +101,79 @@ class Blend(Fitted):
         settings |= newer
         fits |= self._fit_sources(windows[1], newer)
         now = Moment(fits, History.of(windows[1], days_of(windows[0])), self._depths(fits))
-        latest, past = now.examples(validation), self._past(windows[1], settings)
-        kept, told = self._worthwhile(now, kept, latest, past, validation)
+        examples = [now.examples(validation), self._past(windows[1], settings)]
+        held = [validation, self._asked_in(windows[1])]
+        kept, told = self._worthwhile(now, kept, held, examples)
         today = [name + _NEWER if name in changed else name for name in kept]
         asked = now.only([*kept, *today])
         rest = self._pasts(windows[2:], {name: settings[name] for name in asked.sources})
-        examples = [now.narrowed(latest, list(asked.sources)), now.narrowed(past, list(asked.sources)), *rest]
-        latest, *pasts = (asked.narrowed(one, kept) for one in examples)
-        singles = Singles.of(validation, latest, kept)
-        ranker = self._train(pasts, singles.column, self._params.trees, asked.only(kept).names)
-        choice = choose_trees(validation, latest, singles, ranker, self._params.trees)
+        examples = [*(now.narrowed(one, list(asked.sources)) for one in examples), *rest]
+        narrowed = [asked.narrowed(one, kept) for one in examples]
+        singles = Singles.of(validation, narrowed[0], kept)
+        curves, ranker = self._judged(held, narrowed, singles.column, asked.only(kept).names)
+        choice = choose_trees(validation, narrowed[0], singles, curves)
+        pasts = len(narrowed) - 1
         sources = {name: settings[one] for name, one in zip(kept, today, strict=True)}
-        chosen = {"sources": sources, "best": singles.best, "trees": choice.trees, "windows": len(pasts)}
-        notes += told + _told(choice, ranker, len(pasts), days_of(windows[0])) + changes
+        chosen = {"sources": sources, "best": singles.best, "trees": choice.trees, "windows": pasts}
+        notes += told + _told(choice, ranker, pasts, days_of(windows[0])) + changes
         if self.observer is not None:
-            for values in choice.per_user:
+            for values in choice.curve.per_user:
                 self.observer(values)
-        self._report = FitReport(METRIC, choice.score, chosen, choice.curve, notes)
+        self._report = FitReport(METRIC, choice.score, chosen, choice.rows, notes)
         # The validation window is the newest of those that the ranker learns from in the end.
-        few = np.isin(validation.users, Validation(windows[0], self._window_users, self._seed).users)
+        few = np.isin(validation.users, self._asked_in(windows[0]).users)
         latest, *made = (asked.narrowed(one, today) for one in examples[:-1])
         return self._finish(train, chosen, [latest.of_users(few), *made])
 
     def _worthwhile(
-        self, now: Moment, kept: list[str], latest: Examples, past: Examples, validation: Validation
+        self, now: Moment, kept: list[str], held: list[Validation], examples: list[Examples]
     ) -> tuple[list[str], list[str]]:
-        """Names of the sources to go on with, and why: optional ones only if their group pays on the validation window.
+        """Names of the sources to go on with, and why: optional ones unless it is clear that their group does not pay.
 
         Args:
             now: sources as they were fitted before the validation window.
             kept: names of those to choose among.
-            latest, past: examples of the validation window and of the one before it.
+            held, examples: of the validation window and of the one before it.
         """
         kinds = {name: self._params.sources[name].kind for name in kept}
 
-        def tried(names: list[str]) -> Choice:
-            asked = now.narrowed(latest, names)
-            singles = Singles.of(validation, asked, names)
-            trees = self._params.trees
-            ranker = self._train([now.narrowed(past, names)], singles.column, trees, now.only(names).names)
-            return choose_trees(validation, asked, singles, ranker, trees)
+        def tried(names: list[str]) -> Float64Array:
+            asked = [now.narrowed(one, names) for one in examples]
+            singles = Singles.of(held[0], asked[0], names)
+            return at_best(self._judged(held, asked, singles.column, now.only(names).names)[0])
 
         going, groups = core_of(kinds), optional_of(kinds)
         if not groups:
             return going, []
-        choice, told = tried(going), []
+        score, told = tried(going), []
         for group in groups:
             wider = [name for name in kept if name in going or name in group]
             wide = tried(wider)
-            pays, sentence = pay(choice, wide, group)
+            pays, sentence = pay(score, wide, group)
             told.append(sentence)
             if pays:
-                going, choice = wider, wide
+                going, score = wider, wide
         return going, told
+
+    def _judged(
+        self, held: list[Validation], examples: list[Examples], column: int, names: list[str]
+    ) -> tuple[list[Curve], Ranker]:
+        """A curve for each window that is held out in turn, and the ranker that the first one was held out of.
+
+        Args:
+            held: the newest windows. examples: of these and, behind them, of those that are learnt from alone.
+            column: of the source whose order boosting starts from. names: of the ranker's columns.
+        """
+        trees = self._params.trees
+        import_lightgbm()  # before threads that need it start
+
+        def without(place: int) -> tuple[Curve, Ranker]:
+            ranker = self._train([one for at, one in enumerate(examples) if at != place], column, trees, names)
+            return Curve.of(held[place], examples[place], column, ranker, trees), ranker
+
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            judged = list(threads.map(without, range(len(held))))
+        return [curve for curve, _ in judged], judged[0][1]
 
     def _fit_single(self, train: TrainingSet, kept: list[str], notes: list[str]) -> Self:
         """No past window to train a ranker on: the source with the best validation score."""
@@ -266,7 +289,7 @@ class Blend(Fitted):
             if back and (not len(train.time) or start - length < train.time[0]):
                 break
             window = train.until(end, start)
-            if len(Validation(window, self._window_users, self._seed).users) == 0:
+            if len(self._asked_in(window).users) == 0:
                 break
             found.append(window)
         return found
@@ -281,7 +304,11 @@ class Blend(Fitted):
         before = window.before_validation()
         sources = self._fit_sources(before, settings)
         moment = Moment(sources, History.of(before, days_of(window)), self._depths(settings))
-        return moment.examples(Validation(window, self._window_users, self._seed))
+        return moment.examples(self._asked_in(window))
+
+    def _asked_in(self, window: TrainingSet) -> Validation:
+        """The users of a window that the ranker may learn from, and what they took in it."""
+        return Validation(window, self._window_users, self._seed)
 
     def _fit_sources(self, train: TrainingSet, settings: dict[str, Any]) -> dict[str, Recommender]:
         return self._side_by_side(list(settings), lambda name: self._build(name).refit(train, settings[name]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -24,7 +24,7 @@ _SAMPLES = 1000
 _CORE = ("lightfm_hybrid", "popularity", "personal_frequency")
 _FACTORS = ("als", "bpr")
 _WORTH = 0.005
-"""Relative gain on validation that optional sources must bring."""
+"""Relative gain on the newest windows that optional sources must be able to bring."""
 
 
 @dataclass(frozen=True)
@@ -54,17 +54,49 @@ class Singles:
 
 
 @dataclass(frozen=True)
-class Choice:
-    """trees: 0 is the best single source as it is. score: of the blend. curve, notes: for the fit report.
+class Curve:
+    """What each number of trees reaches on a window that neither the ranker nor the sources were fitted on.
 
-    per_user: (n_users,) scores for each row of the curve.
+    stages: numbers of trees, fewest first. per_user: (n_users,) scores for each of them.
+    """
+
+    stages: list[int]
+    per_user: list[Float64Array]
+
+    @classmethod
+    def of(cls, window: Validation, held: Examples, column: int, ranker: Ranker, most: int) -> Self:
+        """Score the lists of a ranker that was trained on other windows.
+
+        Args:
+            held: examples of the window. column: of the source whose order boosting starts from.
+            most: trees of `ranker`.
+        """
+        score, before, per_user = prior(held.proposals, column), 0, []
+        stages = sorted({*(stage for stage in STAGES if stage < most), most})
+        for stage in stages:
+            score = score + ranker.beyond(held.x, stage, before)
+            per_user.append(_per_user(window, held, score))
+            before = stage
+        return cls(stages, per_user)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """trees: 0 is the best single source as it is. score: of the blend on the validation window, and its curve there.
+
+    notes: for the fit report.
     """
 
     trees: int
     score: float
-    curve: list[dict[str, Any]]
+    curve: Curve
     notes: list[str]
-    per_user: list[Float64Array]
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The curve, for the fit report."""
+        pairs = zip(self.curve.stages, self.curve.per_user, strict=True)
+        return [{"trees": stage, "score": float(values.mean())} for stage, values in pairs]
 
 
 def switched_on(params: BlendParams, train: TrainingSet) -> tuple[list[str], list[str]]:
@@ -103,47 +135,61 @@ def optional_of(sources: Mapping[str, str]) -> list[list[str]]:
     return [group for group in groups if group]
 
 
-def pay(without: Choice, with_them: Choice, group: list[str]) -> tuple[bool, str]:
-    """Whether some optional sources are worth a fit in each window and a place in each list, in a sentence.
+def pay(without: Float64Array, with_them: Float64Array, group: list[str]) -> tuple[bool, str]:
+    """Whether some optional sources may be worth a fit in each window and a place in each list, in a sentence.
+
+    They go only where that is clearly not so: on a few hundred users a gain is anything between -2% and 2%, and sources
+    that were kept so were worth more in the window after (docs/results.md).
 
     Args:
-        without, with_them: on the same windows.
+        without, with_them: (n,) scores of the same users.
     """
-    pays = with_them.score >= without.score * (1 + _WORTH)
-    verdict = "kept" if pays else f"dropped, {_WORTH:.1%} more is asked for what they cost"
+    gain = paired_gain(with_them, without, _SAMPLES, 0).relative
+    if gain is None:
+        return True, f"{', '.join(group)}: kept; without them nobody's list has a hit, so their gain is unknown."
+    pays = gain.high >= _WORTH
+    verdict = "kept" if pays else "dropped"
     return pays, (
-        f"{', '.join(group)}: {verdict}. A ranker trained on one past window scores {with_them.score:.4f} on the "
-        f"validation window with them and {without.score:.4f} without."
+        f"{', '.join(group)}: {verdict}. On the newest two windows, each with a ranker that was trained on the other, "
+        f"the gain is {gain.value:+.1%} [{gain.low:+.1%}, {gain.high:+.1%}]; what is clearly below {_WORTH:.1%} goes."
     )
 
 
-def choose_trees(validation: Validation, latest: Examples, singles: Singles, ranker: Ranker, most: int) -> Choice:
-    """How many trees go beyond the best single source, by the validation window, which nothing here was fitted on.
+def best_stage(curves: list[Curve]) -> int:
+    """Place of the number of trees with the best mean over the users of all these windows; the fewest of equals."""
+    return int(np.argmax([everyone.mean() for everyone in _joined(curves)]))
+
+
+def at_best(curves: list[Curve]) -> Float64Array:
+    """(n,) scores of the users of all these windows with that number of trees."""
+    return _joined(curves)[best_stage(curves)]
+
+
+def _joined(curves: list[Curve]) -> list[Float64Array]:
+    return [np.concatenate(stage) for stage in zip(*(curve.per_user for curve in curves), strict=True)]
+
+
+def choose_trees(validation: Validation, latest: Examples, singles: Singles, curves: list[Curve]) -> Choice:
+    """How many trees go beyond the best single source, by the newest windows.
 
     Args:
         latest: examples of the validation window, of all its users.
-        most: trees of `ranker`.
+        curves: of the validation window and of others, each by a ranker that did not learn from it.
     """
-    start = prior(latest.proposals, singles.column)
-    stages = sorted({*(stage for stage in STAGES if stage < most), most})
-    tried, score, before = {}, start, 0
-    for stage in stages:
-        score = score + ranker.beyond(latest.x, stage, before)
-        tried[stage], before = _per_user(validation, latest, score), stage
-    trees = max(tried, key=lambda stage: tried[stage].mean())  # the fewest of equals
+    newest, place = curves[0], best_stage(curves)
+    trees, reached = newest.stages[place], newest.per_user[place]
     best, own = singles.best, singles.scores[singles.best]
-    reached = float(tried[trees].mean())
-    curve = [{"trees": stage, "score": float(values.mean())} for stage, values in tried.items()]
-    gain = paired_gain(tried[trees], own, _SAMPLES, 0).absolute
+    gain = paired_gain(reached, own, _SAMPLES, 0).absolute
     others = ", ".join(f"{name} {values.mean():.4f}" for name, values in singles.scores.items() if name != best)
     found = latest.hit.sum() / max(validation.relevant.nnz, 1)
     notes = [
         f"On the validation window the best single source is {best} ({own.mean():.4f}; {others or 'no other'}), so "
-        f"boosting starts from its order. {trees} trees on top give {reached:.4f}, a gain of {gain.value:+.4f} "
-        f"[{gain.low:+.4f}, {gain.high:+.4f}]" + ("." if trees else ": no tree is kept."),
+        f"boosting starts from its order. {trees} trees on top, the best number on the newest two windows, give "
+        f"{reached.mean():.4f}, a gain of {gain.value:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]"
+        + ("." if trees else ": no tree is kept."),
         f"The sources' proposals held {found:.0%} of what was then taken.",
     ]
-    return Choice(trees, reached, curve, notes, list(tried.values()))
+    return Choice(trees, float(reached.mean()), newest, notes)
 
 
 def _per_user(validation: Validation, latest: Examples, score: Array) -> Float64Array:

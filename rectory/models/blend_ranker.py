@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
@@ -24,7 +25,11 @@ PRIOR = 4.0
 _NEGATIVES = 4.0
 """Weight of a user's misses against the same user's hits."""
 _ROWS_OF_A_FEW = 2000
-"""About ten users' proposals; below it one thread scores them."""
+"""About ten users' proposals; below it one thread scores them: to wake others would cost more than they save."""
+_ONE_THREAD = 1
+"""Of each call of LightGBM. The last number that anybody asked for holds for the whole process there, calls that are
+under way included, whose memory was laid out for another one: `pred_contrib` beside `predict` has ended processes here
+(LightGBM issues 5482 and 6142). Where more than one core is to work, threads of ours share out rows or windows."""
 _LEVEL = -1.5
 """About the log odds of a hit under these weights; it moves no order."""
 _WORDS = {
@@ -146,7 +151,7 @@ class Ranker:
             "max_bin": 127,
             "deterministic": True,
             "force_row_wise": True,
-            "num_threads": 1,
+            "num_threads": _ONE_THREAD,
             "seed": seed,
             "verbosity": -1,
         }
@@ -167,20 +172,29 @@ class Ranker:
     def beyond(self, x: Float32Array, trees: int | None = None, after: int = 0) -> Float64Array:
         """(m,) what (the first) trees add to the prior. Each row is scored by itself, so threads change no bit.
 
+        All trees may be asked for from several threads; only some of them from one at a time, as a booster remembers
+        which ones it was asked for last.
+
         Args:
             trees: how many; None: all. after: the first ones that are left out.
         """
         if not len(x) or trees == after:
             return np.zeros(len(x))
-        count = None if trees is None else trees - after
-        # To wake other cores for one user's rows costs more than these.
-        threads = 1 if len(x) < _ROWS_OF_A_FEW else os.cpu_count() or 1
-        raw = self._booster.predict(x, raw_score=True, start_iteration=after, num_iteration=count, num_threads=threads)
+        if trees is not None or len(x) < _ROWS_OF_A_FEW:
+            return self._scores(x, None if trees is None else trees - after, after)
+        cores = os.cpu_count() or 1
+        with ThreadPoolExecutor(cores) as threads:
+            return np.concatenate(list(threads.map(self._scores, np.array_split(x, cores))))
+
+    def _scores(self, x: Float32Array, trees: int | None = None, after: int = 0) -> Float64Array:
+        raw = self._booster.predict(
+            x, raw_score=True, start_iteration=after, num_iteration=trees, num_threads=_ONE_THREAD
+        )
         return np.asarray(raw, dtype=np.float64)
 
     def explain(self, x: Float32Array) -> list[Reason]:
         """Shapley values of one row, summed by group of features; with the average they add up to its log odds."""
-        values = np.asarray(self._booster.predict(x, pred_contrib=True))[0]
+        values = np.asarray(self._booster.predict(x, pred_contrib=True, num_threads=_ONE_THREAD))[0]
         groups: dict[str, float] = {}
         for name, value in zip(self._booster.feature_name(), values[:-1], strict=True):
             head, _, tail = name.partition("_")

@@ -12,11 +12,12 @@ from scipy.sparse import csr_array
 
 from rectory.features.training_set import TrainingSet
 from rectory.models.blend import Blend
-from rectory.models.blend_choice import Choice, core_of, of_today, optional_of, pay, switched_on
+from rectory.models.blend_choice import Curve, at_best, best_stage, core_of, of_today, optional_of, pay, switched_on
 from rectory.models.blend_history import ITEM, PAIR, History
 from rectory.models.blend_moment import Moment, days_of
 from rectory.models.blend_proposals import nearness, propose
 from rectory.models.blend_ranker import Examples, Proposals
+from rectory.models.lightgbm_import import import_lightgbm
 from rectory.models.popularity import Popularity
 from rectory.models.validation import Validation
 from rectory.params.candidates import BlendParams, PopularityParams
@@ -103,12 +104,53 @@ def test_the_order_in_which_params_name_the_sources_changes_nothing() -> None:
     np.testing.assert_array_equal(one.recommend(users, 8).scores, two.recommend(users, 8).scores)
 
 
-def test_optional_sources_must_pay() -> None:
+def test_optional_sources_go_where_it_is_clear_that_they_do_not_pay() -> None:
     assert core_of({"a": "lightfm_hybrid", "b": "item_knn", "c": "popularity"}) == ["a", "c"]
     assert core_of({"b": "item_knn"}) == ["b"], "something has to propose"
-    core, a_little, clearly = (Choice(10, score, [], [], []) for score in (0.100, 0.1002, 0.102))
-    assert not pay(core, a_little, ["b"])[0]
-    assert pay(core, clearly, ["b"])[0]
+    rng = np.random.default_rng(0)
+    core = rng.uniform(0.0, 0.2, 4000)
+    assert pay(core, core * 1.01, ["b"])[0]
+    assert not pay(core, core * 1.002, ["b"])[0], "the same users, so it is clear"
+    assert not pay(core, core, ["b"])[0], "a source that changes nothing costs nothing to leave out"
+    luck = core + rng.normal(0.0, 0.05, len(core))
+    assert pay(core, luck - luck.mean() + core.mean(), ["b"])[0], "no gain was seen, but one may well be there"
+    assert not pay(core, luck - luck.mean() + core.mean() * 0.96, ["b"])[0]
+    pays, sentence = pay(np.zeros(9), np.zeros(9), ["b", "c"])
+    assert pays
+    assert sentence.startswith("b, c: kept; without them nobody's list has a hit, so")
+
+
+def test_trees_are_chosen_by_both_windows_and_reported_for_the_newest() -> None:
+    newest = Curve([0, 10, 20], [np.array([0.2, 0.3]), np.array([0.2, 0.4]), np.array([0.1, 0.3])])
+    before = Curve([0, 10, 20], [np.array([0.2]), np.array([0.1]), np.array([0.7])])
+    assert best_stage([newest]) == 1
+    assert best_stage([newest, before]) == 2
+    np.testing.assert_array_equal(at_best([newest, before]), [0.1, 0.3, 0.7])
+    equal = Curve([0, 10], [np.array([0.5]), np.array([0.5])])
+    assert best_stage([equal]) == 0, "the fewest of equals"
+
+
+def test_no_ranker_is_held_against_a_window_that_it_learnt_from(monkeypatch) -> None:
+    learnt: dict[str, list[int]] = {}
+    judged = []
+    train, curve_of = Blend._train, Curve.of
+
+    def training(self, examples, best, trees, names):  # type: ignore[no-untyped-def]
+        ranker = train(self, examples, best, trees, names)
+        learnt[ranker.text] = [id(one.proposals) for one in examples]
+        return ranker
+
+    def scoring(window, held, column, ranker, most):  # type: ignore[no-untyped-def]
+        assert held.n == len(window.users)
+        judged.append((id(held.proposals), learnt[ranker.text]))
+        return curve_of(window, held, column, ranker, most)
+
+    monkeypatch.setattr(Blend, "_train", training)
+    monkeypatch.setattr(Curve, "of", scoring)
+    chosen = Blend(params(), 7, 100).fit(two_tastes(repeats=True)).report.chosen
+    assert chosen["windows"] > 1
+    assert all(held not in of_ranker for held, of_ranker in judged)
+    assert [len(of_ranker) for _, of_ranker in judged[-2:]] == [chosen["windows"]] * 2
 
 
 def test_optional_sources_are_judged_group_by_group_each_beside_what_was_kept_before(monkeypatch) -> None:
@@ -125,10 +167,14 @@ def test_optional_sources_are_judged_group_by_group_each_beside_what_was_kept_be
         ("als", "own", "recent"): 0.11,
     }
 
-    def choose(validation, latest, singles, ranker, most):  # type: ignore[no-untyped-def]
-        return Choice(10, scores[tuple(singles.scores)], [], [], [])
+    judged = Blend._judged
 
-    monkeypatch.setattr("rectory.models.blend.choose_trees", choose)
+    def judge(self, held, examples, column, names):  # type: ignore[no-untyped-def]
+        sources = tuple(name.removeprefix("rank_") for name in names if name.startswith("rank_"))
+        curves = [Curve([0], [np.full(len(window.users), scores[sources])]) for window in held]
+        return curves, judged(self, held, examples, column, names)[1]
+
+    monkeypatch.setattr(Blend, "_judged", judge)
     kept = Blend(params(sources=sources), 7, 100).fit(train).report
     assert set(kept.chosen["sources"]) == {"own", "recent", "transitions"}
     assert any(note.startswith("transitions: kept.") for note in kept.notes)
@@ -298,8 +344,8 @@ def test_what_is_kept_learns_from_what_the_sources_as_set_anew_would_have_propos
 def test_a_refit_fits_the_sources_on_all_rows_and_takes_the_trees_as_they_are(tmp_path: Path) -> None:
     train = two_tastes(repeats=True)
     half = train.until(train.validation_start, train.validation_start - (train.end - train.validation_start))
-    fitted = Blend(params(), 7, 100).fit(half)
-    assert fitted.report.chosen["trees"] > 0
+    chosen = {**Blend(params(), 7, 100).fit(half).report.chosen, "trees": 20}
+    fitted = Blend(params(), 7, 100).refit(half, chosen)
     (tmp_path / "half").mkdir()
     fitted.save(tmp_path / "half")
     asked: list[float] = []
@@ -309,12 +355,40 @@ def test_a_refit_fits_the_sources_on_all_rows_and_takes_the_trees_as_they_are(tm
             asked.append(window.end)
             return super()._fit_sources(window, settings)
 
-    again = Spy(params(), 7, 100).refit_keeping(train, fitted.report.chosen, tmp_path / "half")
+    again = Spy(params(), 7, 100).refit_keeping(train, chosen, tmp_path / "half")
     assert asked == [train.end]
     assert again._ranker is not None and fitted._ranker is not None
     assert again._ranker.text == fitted._ranker.text
-    anew = Blend(params(), 7, 100).refit(train, fitted.report.chosen)
+    anew = Blend(params(), 7, 100).refit(train, chosen)
     assert anew._ranker is not None and anew._ranker.text != again._ranker.text
     for name, source in anew.parts.items():
         users = np.arange(59, dtype=np.int32)
         np.testing.assert_array_equal(again.parts[name].recommend(users, 5).items, source.recommend(users, 5).items)
+
+
+def test_lightgbm_is_never_asked_for_more_than_one_thread(monkeypatch) -> None:
+    """Its number of threads holds for the whole process: a call that changes it breaks those that are under way."""
+    lightgbm = import_lightgbm()
+    asked: list[object] = []
+    fit, predict = lightgbm.train, lightgbm.Booster.predict
+
+    def training(settings, *args, **rest):  # type: ignore[no-untyped-def]
+        asked.append(settings["num_threads"])
+        return fit(settings, *args, **rest)
+
+    def predicting(self, *args, **rest):  # type: ignore[no-untyped-def]
+        asked.append(rest.get("num_threads"))
+        return predict(self, *args, **rest)
+
+    monkeypatch.setattr(lightgbm, "train", training)
+    monkeypatch.setattr(lightgbm.Booster, "predict", predicting)
+    model = Blend(params(), 7, 100).fit(two_tastes(repeats=True))
+    item = int(model.recommend(np.array([3], dtype=np.int32), 1).items[0, 0])
+    assert model.explain(3, item)
+    ranker = model._ranker
+    assert ranker is not None
+    many = np.random.default_rng(0).normal(size=(5000, len(ranker.columns))).astype(np.float32)
+    in_pieces = np.concatenate([ranker.beyond(many[start : start + 500]) for start in range(0, 5000, 500)])
+    np.testing.assert_array_equal(ranker.beyond(many), in_pieces)
+    assert len(asked) > 20
+    assert set(asked) == {1}
