@@ -9,9 +9,11 @@ from typing import Annotated
 import typer
 
 from cli import backtest, care, data, models, operate, replaying, runs, serving, tuning, up
+from rectory.ending import INTERRUPTED, WORDS, end_within
 from rectory.errors import RectoryError
 
-INTERRUPTED = 130
+_LAST_SECONDS = 10.0
+"""Of an interrupted command, for threads that Python waits for before it ends."""
 
 app = typer.Typer(
     name="rectory",
@@ -67,7 +69,8 @@ def main() -> None:
         # Typer turns Ctrl-C into its exit code without a word.
         if isinstance(end, SystemExit) and end.code != INTERRUPTED:
             raise
-        print("rectory: interrupted. Nothing half-written was left; run the same command again.", file=sys.stderr)
+        print(WORDS, file=sys.stderr)
+        end_within(_LAST_SECONDS)
         sys.exit(INTERRUPTED)
     except BrokenPipeError:  # Stands before OSError, which it is one of.
         # `rectory ... | head` closed the pipe: that is no fault of ours, and flushing at exit must not complain either.

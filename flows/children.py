@@ -11,14 +11,20 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from rectory.ending import end_within, say_interrupted
+
 _PR_SET_PDEATHSIG = 1
 _GRACE_SECONDS = 10
+_PATIENCE_SECONDS = 20.0
+"""From Ctrl-C to the end of the block that it interrupts; then the process ends where it stands, as by kill -9."""
 _running: set[subprocess.Popen[str]] = set()
+_serving: set[subprocess.Popen[str]] = set()
 _lock = threading.Lock()
 _interrupted = threading.Event()
 
@@ -66,17 +72,17 @@ def child(
             process_group=0,
             preexec_fn=_at_birth,  # noqa: PLW1509 - system calls only, no lock is taken
         )
-    if not serves:
-        with _lock:
-            _running.add(process)
-        if _interrupted.is_set():  # It came between the question above and now.
-            process.terminate()
+    ours = _serving if serves else _running
+    with _lock:
+        ours.add(process)
+    if _interrupted.is_set() and not serves:  # It came between the question above and now.
+        process.terminate()
     try:
         yield process
     finally:
         _stop(process)
         with _lock:
-            _running.discard(process)
+            ours.discard(process)
 
 
 @contextmanager
@@ -95,14 +101,19 @@ def interrupted() -> bool:
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
+def interruptible(patience_seconds: float = _PATIENCE_SECONDS) -> Iterator[None]:
     """In the block Ctrl-C stops the steps that are at work, lets none start any more and raises KeyboardInterrupt.
 
     Without it the main thread would learn of Ctrl-C when the threads have seen their steps through. Main thread only.
+
+    Args:
+        patience_seconds: from Ctrl-C to the end of the block; what is stuck by then is ended, children and all.
     """
+    heard = threading.Event()
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         _interrupted.set()
+        heard.set()
         # No lock: the main thread, which this interrupts, may hold it.
         for process in tuple(_running):
             process.terminate()
@@ -115,6 +126,7 @@ def interruptible() -> Iterator[None]:
 
     before, told_before = signal.signal(signal.SIGINT, interrupt), sys.unraisablehook
     sys.unraisablehook = swallowed
+    over = end_within(patience_seconds, after=heard, before=_end_all)
     try:
         yield
     except Exception as error:
@@ -127,6 +139,22 @@ def interruptible() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
         sys.unraisablehook = told_before
         _interrupted.clear()
+        over.set()
+        heard.set()
+
+
+def _end_all() -> None:
+    """Stop whatever was started, server included, and say why the run ends."""
+    left = [*_running, *_serving]
+    for process in left:
+        process.terminate()
+    deadline = time.monotonic() + _GRACE_SECONDS
+    for process in left:
+        try:
+            process.wait(max(deadline - time.monotonic(), 0.1))
+        except subprocess.TimeoutExpired:
+            process.kill()
+    say_interrupted()
 
 
 def _stop(process: subprocess.Popen[str]) -> None:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from flows.children import interrupted, interruptible
@@ -52,3 +57,50 @@ def test_other_exceptions_that_python_swallows_are_told_as_ever(monkeypatch: pyt
 def test_without_an_interruption_what_went_wrong_is_told_as_it_is() -> None:
     with pytest.raises(RunOver), interruptible():
         raise RunOver
+
+
+STUCK = """
+import logging, os, signal, sys, threading
+from pathlib import Path
+from flows.children import child, interruptible
+
+def log():
+    logging.getLogger("a name that nobody has asked for").isEnabledFor(logging.INFO)
+
+sleeps = [sys.executable, "-c", "import time; time.sleep(600)"]
+with interruptible(1.0), child(sleeps, log=Path("log"), serves=True) as server:
+    print(server.pid, flush=True)
+    # What Ctrl-C does between these two lines of logging: the lock is taken and nobody gives it back.
+    logging._lock.acquire()
+    try:
+        signal.pause()
+    finally:
+        thread = threading.Thread(target=log)
+        thread.start()
+        thread.join()
+"""
+
+
+def test_a_run_that_ctrl_c_has_left_stuck_ends_all_the_same(tmp_path: Path) -> None:
+    """As it was seen: Prefect's threads waited for logging's lock, the main thread for them."""
+    with subprocess.Popen(
+        [sys.executable, "-c", STUCK],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as run:
+        assert run.stdout is not None
+        server = psutil.Process(int(run.stdout.readline()))
+        began = time.monotonic()
+        run.send_signal(signal.SIGINT)
+        try:
+            _, said = run.communicate(timeout=60)
+        finally:
+            run.kill()
+        assert run.returncode == 130
+        assert 1 <= time.monotonic() - began < 15
+    assert said == "rectory: interrupted. Nothing half-written was left; run the same command again.\n"
+    psutil.wait_procs([server], timeout=10)
+    assert not server.is_running()
