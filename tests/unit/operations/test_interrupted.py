@@ -69,10 +69,10 @@ def log():
 
 sleeps = [sys.executable, "-c", "import time; time.sleep(600)"]
 with interruptible(1.0), child(sleeps, log=Path("log"), serves=True) as server:
-    print(server.pid, flush=True)
     # What Ctrl-C does between these two lines of logging: the lock is taken and nobody gives it back.
     logging._lock.acquire()
     try:
+        print(server.pid, flush=True)
         signal.pause()
     finally:
         thread = threading.Thread(target=log)
