@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -148,12 +147,8 @@ def _end_all() -> None:
     left = [*_running, *_serving]
     for process in left:
         process.terminate()
-    deadline = time.monotonic() + _GRACE_SECONDS
     for process in left:
-        try:
-            process.wait(max(deadline - time.monotonic(), 0.1))
-        except subprocess.TimeoutExpired:
-            process.kill()
+        _stop(process)
     say_interrupted()
 
 

@@ -146,7 +146,7 @@ def pay(without: Float64Array, with_them: Float64Array, group: list[str]) -> tup
     """
     gain = paired_gain(with_them, without, _SAMPLES, 0).relative
     if gain is None:
-        return True, f"{', '.join(group)}: kept; without them nobody's list has a hit, so their gain is unknown."
+        return True, f"{', '.join(group)}: kept; without them there are too few hits to tell their gain."
     pays = gain.high >= _WORTH
     verdict = "kept" if pays else "dropped"
     return pays, (
